@@ -53,6 +53,7 @@ class DiffAugment(nn.Module):
         return images.contiguous(memory_format=torch.channels_last) if channels_last else images
 
     def extra_repr(self) -> str:
+        """Show the policy where the module is printed."""
         return f"policy={','.join(self.policy)!r}"
 
 

@@ -32,6 +32,7 @@ class _RandomScaleAboutMean(IntensityAugmentationBase2D):
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
+        """Scale by the drawn ``factor`` (B,): (B, C, H, W) to (B, C, H, W)."""
         factor = params["factor"].to(input.device, input.dtype).view(-1, 1, 1, 1)
         mean = input.mean(self.mean_dims, keepdim=True)
         return input * factor + mean * (1 - factor)
@@ -85,6 +86,7 @@ class RandomCutout(IntensityAugmentationBase2D):
     def apply_transform(
         self, input: Tensor, params: dict[str, Tensor], flags: dict[str, Any], transform: Tensor | None = None
     ) -> Tensor:
+        """Fill the boxes about the drawn ``centre``: (B, C, H, W) to (B, C, H, W)."""
         centre = params["centre"].to(input.device)
         in_rows = _in_box(centre[:, :1], input.shape[2])[:, None, :, None]
         in_columns = _in_box(centre[:, 1:], input.shape[3])[:, None, None, :]

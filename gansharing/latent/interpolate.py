@@ -90,7 +90,9 @@ def walk(
         UserError: fewer than two keyframes, fewer than one step, or an unknown mode.
     """
     if keyframes.dim() != 2 or len(keyframes) < 2:
-        raise UserError(f"walk: needs at least 2 keyframes of shape (K, D), got shape {tuple(keyframes.shape)}")
+        raise UserError(
+            f"walk: needs at least 2 keyframes of shape (K, D), got shape {tuple(keyframes.shape)}"
+        )
     if steps < 1:
         raise UserError(f"walk: steps must be at least 1, got {steps}")
     if mode not in _MODES:

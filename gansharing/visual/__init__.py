@@ -1,0 +1,6 @@
+"""Pictures as files: grids, strips, animations and learning curves."""
+
+from gansharing.visual.images import grid, save_animation, save_png, strip, to_uint8
+from gansharing.visual.learning_curves import curves, read_metrics
+
+__all__ = ["curves", "grid", "read_metrics", "save_animation", "save_png", "strip", "to_uint8"]
