@@ -1,0 +1,22 @@
+"""Scores of generated images: extractors, torchmetrics on shared features, a suite of all of them."""
+
+from gansharing.metrics.extractors import FeatureExtractor, Features, build_extractor
+from gansharing.metrics.frechet import FrechetDistance
+from gansharing.metrics.inception_score import LogitScore
+from gansharing.metrics.kernel import KernelDistance
+from gansharing.metrics.neighbours import PRDC
+from gansharing.metrics.real import RealFeatures, real_features
+from gansharing.metrics.suite import ScoreSuite
+
+__all__ = [
+    "PRDC",
+    "FeatureExtractor",
+    "Features",
+    "FrechetDistance",
+    "KernelDistance",
+    "LogitScore",
+    "RealFeatures",
+    "ScoreSuite",
+    "build_extractor",
+    "real_features",
+]
