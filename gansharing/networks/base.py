@@ -1,0 +1,153 @@
+"""What every network declares of itself: its configuration, its stages, its latents."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gansharing.errors import UserError
+
+
+class Network(nn.Module):
+    """A network that can be rebuilt from plain values.
+
+    Subclasses take numbers and strings in their constructor. The arguments of the outermost call are
+    kept in :attr:`config`, so that a checkpoint or a safetensors header can build the same network again.
+    """
+
+    config: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        constructor = cls.__init__
+
+        @functools.wraps(constructor)
+        def recording(self: "Network", *args: Any, **given: Any) -> None:
+            if type(self) is cls:
+                bound = inspect.signature(constructor).bind(self, *args, **given)
+                bound.apply_defaults()
+                arguments = dict(list(bound.arguments.items())[1:])
+                object.__setattr__(
+                    self, "config", {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+                )
+            constructor(self, *args, **given)
+
+        cls.__init__ = recording  # type: ignore[method-assign]
+
+    def stages(self) -> Mapping[str, nn.Module]:
+        """Parts of the network in the order in which the signal meets them.
+
+        Returns:
+            Ordered mapping of stage name to module: from the latent to the image for a generator, from
+            the image to the score for a discriminator. Every parameter belongs to exactly one stage.
+        """
+        raise TypeError(f"{type(self).__name__} does not declare its stages")
+
+
+class Generator(Network):
+    """Maps latents to images.
+
+    Attributes:
+        latent_dim: Length of a latent vector.
+        resolution: Height and width of the images in pixels.
+    """
+
+    latent_dim: int
+    resolution: int
+
+    def sample_latent(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw latents from the prior, N(0, I) unless a subclass has another.
+
+        Args:
+            count: Number of latents.
+            generator: Source of randomness on the CPU; torch's global one when omitted.
+
+        Returns:
+            Float tensor of shape ``(count, latent_dim)`` on the network's device. The numbers do not
+            depend on the device.
+        """
+        latent = torch.randn(count, self.latent_dim, generator=generator)
+        return latent.to(next(self.parameters()).device)
+
+    def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Generate images.
+
+        Args:
+            latent: ``(N, latent_dim)``.
+            labels: Class indices ``(N,)`` for conditional networks, ignored by the others.
+
+        Returns:
+            ``(N, 3, resolution, resolution)`` in [-1, 1].
+        """
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+
+class Discriminator(Network):
+    """Scores images; higher means more real. Scores are logits: no network here ends in a sigmoid."""
+
+    resolution: int
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Score images.
+
+        Args:
+            images: ``(N, 3, resolution, resolution)``, usually in [-1, 1].
+            labels: Class indices ``(N,)`` for conditional networks, ignored by the others.
+
+        Returns:
+            Scores of shape ``(N,)``, or ``(N, K)`` for patch-wise or multi-head discriminators.
+        """
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+
+def build_network(config: Mapping[str, Any]) -> Network:
+    """Build a network from its :attr:`Network.config`.
+
+    The configuration may come from an untrusted file, so only subclasses of :class:`Network` are built:
+    those of this package, and those whose module the caller has already imported.
+
+    Args:
+        config: ``{"class_path": "package.module.Class", "init_args": {...}}``.
+
+    Raises:
+        UserError: The class is not a known network, or does not take these arguments.
+    """
+    path = str(config.get("class_path", ""))
+    module_name, _, name = path.rpartition(".")
+    if module_name.startswith("gansharing.networks."):
+        try:
+            importlib.import_module(module_name)
+        except ImportError:
+            pass
+    known = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in _subclasses(Network)}
+    if path not in known:
+        raise UserError(
+            f"the file asks for the network '{path}', which is not a network of gansharing nor of a module "
+            f"that is imported; import the module that defines '{name}' before loading"
+        )
+    try:
+        network = known[path](**config.get("init_args", {}))
+    except TypeError as error:
+        raise UserError(f"the network '{path}' cannot be built from the file's arguments: {error}") from error
+    return network
+
+
+def _subclasses(cls: type) -> list[type]:
+    direct = cls.__subclasses__()
+    return direct + [deeper for sub in direct for deeper in _subclasses(sub)]
+
+
+def pyramid_depth(resolution: int, lowest: int = 32, highest: int = 128) -> int:
+    """Number of doublings between 4 px and ``resolution``.
+
+    Raises:
+        UserError: ``resolution`` is not a power of two in ``[lowest, highest]``.
+    """
+    if resolution < lowest or resolution > highest or resolution & (resolution - 1):
+        allowed = ", ".join(str(2**k) for k in range(lowest.bit_length() - 1, highest.bit_length()))
+        raise UserError(f"resolution {resolution} is not supported by this network; use one of {allowed}")
+    return resolution.bit_length() - 3

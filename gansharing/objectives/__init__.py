@@ -1,0 +1,26 @@
+"""What the two players minimise. Plain PyTorch."""
+
+from gansharing.objectives.losses import (
+    AdversarialLoss,
+    BinaryCrossEntropy,
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    Relativistic,
+    Wasserstein,
+)
+from gansharing.objectives.regularizers import R1, R2, GradientPenalty, Regularizer
+
+__all__ = [
+    "R1",
+    "R2",
+    "AdversarialLoss",
+    "BinaryCrossEntropy",
+    "GradientPenalty",
+    "Hinge",
+    "LeastSquares",
+    "NonSaturating",
+    "Regularizer",
+    "Relativistic",
+    "Wasserstein",
+]

@@ -1,0 +1,100 @@
+"""Gradient regularisers of the discriminator, evaluated lazily."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Scorer = Callable[[Tensor], Tensor]
+
+
+class Regularizer(ABC):
+    """A penalty that is evaluated every ``every`` discriminator steps and then weighs ``every`` times as much.
+
+    Lazy regularisation is StyleGAN2's (Karras et al. 2020, appendix B).
+
+    Args:
+        weight: Weight per step.
+        every: Interval in discriminator steps; 1 evaluates it always.
+    """
+
+    def __init__(self, weight: float, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1, not {every}")
+        self.weight, self.every = weight, every
+
+    def due(self, step: int) -> bool:
+        """Whether the penalty is evaluated at the discriminator's ``step`` (0, 1, ...)."""
+        return step % self.every == 0
+
+    def __call__(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
+        """The weighted penalty; a scalar.
+
+        Args:
+            score: The discriminator; it must allow differentiating twice.
+            real: Images ``(N, 3, H, W)`` as the discriminator sees them.
+            fake: Images of the same shape.
+        """
+        return self.weight * self.every * self.penalty(score, real, fake)
+
+    @abstractmethod
+    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
+        """The penalty itself, mean over the batch; a scalar."""
+
+
+def squared_gradient_norm(score: Scorer, images: Tensor) -> Tensor:
+    """``|| d sum(score(x)) / dx ||^2`` per image, differentiable; shape ``(N,)``."""
+    images = images.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(score(images).sum(), images, create_graph=True)
+    return gradient.square().flatten(1).sum(1)
+
+
+class R1(Regularizer):
+    """Gradient penalty on real images, ``1/2 E ||grad D(x)||^2`` (Mescheder et al. 2018, eq. 9).
+
+    Args:
+        weight: The paper's gamma. The factor 1/2 is part of the penalty, as in StyleGAN2.
+        every: Interval in discriminator steps.
+    """
+
+    def __init__(self, weight: float = 10.0, every: int = 16) -> None:
+        super().__init__(weight, every)
+
+    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
+        """``1/2`` mean squared gradient norm at the real images."""
+        return squared_gradient_norm(score, real).mean() / 2
+
+
+class R2(Regularizer):
+    """R1's twin on fake images (Mescheder et al. 2018, eq. 10; R3GAN uses both).
+
+    Args:
+        weight: The paper's gamma.
+        every: Interval in discriminator steps.
+    """
+
+    def __init__(self, weight: float = 10.0, every: int = 16) -> None:
+        super().__init__(weight, every)
+
+    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
+        """``1/2`` mean squared gradient norm at the fake images."""
+        return squared_gradient_norm(score, fake).mean() / 2
+
+
+class GradientPenalty(Regularizer):
+    """WGAN-GP: ``E (||grad D(x_hat)|| - 1)^2`` on lines between real and fake (Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        weight: The paper's lambda.
+        every: Interval in discriminator steps.
+    """
+
+    def __init__(self, weight: float = 10.0, every: int = 1) -> None:
+        super().__init__(weight, every)
+
+    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
+        """Mean squared distance of the gradient norm from 1 at random points between the two."""
+        mix = torch.rand(len(real), 1, 1, 1, device=real.device)
+        between = mix * real.detach() + (1 - mix) * fake.detach()
+        return (squared_gradient_norm(score, between).add(1e-12).sqrt() - 1).square().mean()
