@@ -123,7 +123,7 @@ def test_cutout_covers_a_sixteenth_to_a_quarter(
 
 
 @pytest.mark.parametrize("policy", ["color", "translation", "cutout", "color,translation,cutout"])
-@pytest.mark.parametrize("size", [(6, 6), (5, 9)])
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
 def test_gradients_twice(policy: str, size: tuple[int, int]) -> None:
     augment = DiffAugment(policy)
 

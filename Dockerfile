@@ -1,0 +1,25 @@
+# For GPU clusters: docker build -t gansharing . && docker run --gpus all --shm-size 4g \
+#   -v "$PWD/data:/data" -v "$PWD/runs:/work/runs" gansharing fit --config experiments/demo.yaml
+# torch's Linux wheels carry their own CUDA libraries: the host needs only its driver.
+FROM python:3.11.14-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    GANSHARING_CACHE=/work/cache
+
+RUN useradd --create-home --uid 1000 gan && mkdir -p /work/runs /work/cache && chown -R gan /work
+WORKDIR /work
+
+# What changes rarely first: the dependencies' layer survives a change of the code.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY gansharing/__init__.py gansharing/__init__.py
+RUN pip install -c constraints.txt ".[parquet,dinov2,video]" && pip uninstall -y gansharing
+
+COPY gansharing gansharing
+COPY experiments experiments
+RUN pip install -c constraints.txt ".[parquet,dinov2,video]"
+
+USER gan
+ENTRYPOINT ["gansharing"]
+CMD ["--help"]
