@@ -1,0 +1,22 @@
+"""Everything a run writes, measures or shows beside its training. Lightning callbacks."""
+
+from gansharing.callbacks.best import BestCheckpoint
+from gansharing.callbacks.ema import GeneratorEMA
+from gansharing.callbacks.grids import Grids
+from gansharing.callbacks.predictions import Predictions
+from gansharing.callbacks.progress import Progress
+from gansharing.callbacks.report import Report
+from gansharing.callbacks.resume import Resumable, TrainingStopped
+from gansharing.callbacks.scores import Scores
+
+__all__ = [
+    "BestCheckpoint",
+    "GeneratorEMA",
+    "Grids",
+    "Predictions",
+    "Progress",
+    "Report",
+    "Resumable",
+    "Scores",
+    "TrainingStopped",
+]

@@ -1,0 +1,42 @@
+"""The checkpoint with the lowest FID."""
+
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from gansharing.callbacks.scores import Scores
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the checkpoint with the best score as ``checkpoints/best.ckpt``.
+
+    Args:
+        monitor: Name of the score; the FID of :class:`Scores` when omitted.
+        mode: ``min`` or ``max``.
+    """
+
+    def __init__(self, monitor: str | None = None, mode: str = "min") -> None:
+        super().__init__(
+            filename="best",
+            monitor=monitor or "fid",
+            mode=mode,
+            save_top_k=1,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+        self._follow_scores = monitor is None
+
+    @property
+    def state_key(self) -> str:
+        """One best checkpoint a run, whatever it monitors."""
+        return type(self).__qualname__
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder and the score to follow."""
+        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        if self._follow_scores:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, Scores):
+                    self.monitor = callback.fid_name
+        super().setup(trainer, pl_module, stage)

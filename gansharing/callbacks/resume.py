@@ -1,0 +1,157 @@
+"""Kill training anywhere, resume, get the same numbers."""
+
+import random
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from gansharing.errors import UserError
+
+
+class TrainingStopped(SystemExit):
+    """Training ended on a signal, after its checkpoint was written; exit status 128 + signal number."""
+
+
+class Resumable(Checkpoint):
+    """Write ``checkpoints/last.ckpt`` so that a run resumed from it equals the uninterrupted one.
+
+    The checkpoint is taken at the end of a batch, after every other callback has seen it, and carries the
+    random states of all processes. Validation cannot disturb the training's random stream: the states are
+    set back after it. SIGTERM and SIGINT (Ctrl-C) set a flag; the checkpoint is written at the end of
+    the batch and the program exits with status 128 + signal. A second signal interrupts at once; then,
+    as after SIGKILL, the run resumes from the last checkpoint on disk. A NaN loss stops the run before
+    it can overwrite a good checkpoint.
+
+    Args:
+        every_n_steps: Interval in generator steps. The last step always writes one.
+        minutes: Write at least this often in wall-clock time.
+    """
+
+    def __init__(self, every_n_steps: int = 500, minutes: float = 10.0) -> None:
+        if every_n_steps < 1:
+            raise ValueError("resume.every_n_steps must be at least 1")
+        self.every_n_steps, self.minutes = every_n_steps, minutes
+        self._saved_step, self._saved_at = 0, 0.0
+        self._signal: int | None = None
+        self._previous: dict[int, Any] = {}
+        self._restored: dict[str, Any] | None = None
+        self._before_validation: dict[str, Any] = {}
+
+    @staticmethod
+    def path(trainer: Trainer) -> Path:
+        """Where the checkpoint of ``trainer``'s run lies."""
+        return Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the random states of every process, in the order of ranks."""
+        states: list[Any] = [random_state()]
+        if trainer.world_size > 1:
+            states = [None] * trainer.world_size
+            dist.all_gather_object(states, random_state())
+        checkpoint["random_states"] = states
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep this process's random state until training starts."""
+        states = checkpoint.get("random_states", [])
+        if trainer.global_rank < len(states):
+            self._restored = states[trainer.global_rank]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random state and stand by for signals."""
+        if self._restored is not None:
+            set_random_state(self._restored)
+            self._restored = None
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._previous[number] = signal.signal(number, self._on_signal)
+            except ValueError:  # not the main thread (a notebook's worker): signals are not ours to take
+                break
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            raise TrainingStopped(128 + number)
+        self._signal = number
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when due; leave if a signal asked for it."""
+        stop = self._stop_requested(trainer)
+        if stop or self._due(trainer):
+            self._refuse_nan(trainer, outputs)
+            trainer.save_checkpoint(self.path(trainer))
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if stop:
+            raise TrainingStopped(128 + (self._signal or signal.SIGTERM))
+
+    def _stop_requested(self, trainer: Trainer) -> bool:
+        # All processes leave at the same batch, whichever was signalled.
+        return trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
+
+    def _due(self, trainer: Trainer) -> bool:
+        step = trainer.global_step
+        if step == self._saved_step:
+            return False
+        last = step == trainer.max_steps or (trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs)
+        late = time.monotonic() - self._saved_at > 60 * self.minutes
+        return last or step % self.every_n_steps == 0 or trainer.strategy.broadcast(late)
+
+    @staticmethod
+    def _refuse_nan(trainer: Trainer, outputs: Any) -> None:
+        for name, value in (outputs or {}).items():
+            if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
+                raise UserError(
+                    f"{name} is {value.item()} at step {trainer.global_step}: training has diverged; the last good "
+                    "checkpoint is kept. Resume from it with a lower learning rate or precision 32"
+                )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the random state."""
+        self._before_validation = random_state()
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Leave at once on a signal: the last checkpoint on disk resumes to the same numbers."""
+        if self._signal is not None and trainer.world_size == 1:
+            raise TrainingStopped(128 + self._signal)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the random state back."""
+        set_random_state(self._before_validation)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+
+def random_state() -> dict[str, Any]:
+    """The random states of torch (CPU and CUDA), NumPy and Python as tensors and plain values."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Restore what :func:`random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

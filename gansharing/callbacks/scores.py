@@ -1,0 +1,127 @@
+"""FID, KID, IS and precision/recall of the generated images, against the training data."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from gansharing.errors import UserError
+from gansharing.metrics import ScoreSuite, build_extractor, real_features
+
+
+class Scores(Callback):
+    """Score the images of every validation and test with one shared feature pass.
+
+    The number of images is the number asked for whatever the world size, and the scores do not depend on
+    it. The extractor is no part of the trained module and of no checkpoint.
+
+    Args:
+        extractor: ``lite`` (embedded, needs no network; names end in ``_lite``), ``inception`` (the weights
+            papers use) or ``dinov2``.
+        weights: File with the extractor's weights; downloaded or embedded when omitted.
+        resize: ``clean`` (antialiased, as clean-fid) or ``legacy`` (as torch-fidelity).
+        metrics: Which of ``fid``, ``kid``, ``is`` and ``prdc``.
+        num_samples: Images generated per validation or test.
+        bootstrap: Resamplings for a 95 % interval of FID; 0 for none.
+        untrained: Also score the network before the first step, as the curve's origin.
+    """
+
+    def __init__(
+        self,
+        extractor: Literal["lite", "inception", "dinov2"] = "lite",
+        weights: str | None = None,
+        resize: Literal["clean", "legacy"] = "clean",
+        metrics: Sequence[Literal["fid", "kid", "is", "prdc"]] = ("fid", "kid", "is", "prdc"),
+        num_samples: int = 2000,
+        bootstrap: int = 0,
+        untrained: bool = True,
+    ) -> None:
+        if num_samples < 2:
+            raise UserError(f"scores.num_samples must be at least 2, not {num_samples}")
+        self.extractor, self.weights, self.resize = extractor, weights, resize
+        self.metrics, self.bootstrap = tuple(metrics), bootstrap
+        self.num_samples, self.untrained = num_samples, untrained
+        self.history: list[dict[str, float]] = []
+        self._suite: ScoreSuite | None = None
+
+    @property
+    def fid_name(self) -> str:
+        """Name under which FID is logged: ``fid``, or with the extractor's suffix."""
+        return "fid" if self.extractor == "inception" else f"fid_{self.extractor}"
+
+    def protocol(self) -> dict[str, Any]:
+        """How the scores were taken; empty before the first validation."""
+        return self._suite.protocol() if self._suite is not None else {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ask the setup for :attr:`num_samples` images a validation, and load the extractor."""
+        if stage == "predict":
+            return
+        pl_module.evaluation_samples = self.num_samples
+        if self._suite is None:
+            extractor = build_extractor(self.extractor, weights=self.weights, resize=self.resize)
+            self._suite = ScoreSuite(extractor.to(pl_module.device), metrics=self.metrics, bootstrap=self.bootstrap)
+
+    def _reset(self, trainer: Trainer) -> ScoreSuite:
+        suite = self._suite
+        if suite is None:
+            raise RuntimeError("Scores was not set up")
+        suite.reset()
+        if not suite.has_real:
+            reference = getattr(trainer.datamodule, "reference", None)  # type: ignore[attr-defined]
+            if reference is None:
+                raise UserError("scores need a data module with a reference set; use data: ImageData, or drop Scores")
+            suite.set_real(real_features(reference, suite.extractor))
+        return suite
+
+    @torch.no_grad()
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the untrained network."""
+        if not self.untrained or trainer.global_step > 0 or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        suite = self._reset(trainer)
+        pl_module.eval()
+        for batch_idx, indices in enumerate(pl_module.val_dataloader()):
+            suite.update(pl_module.validation_step(indices, batch_idx)["images"])
+        pl_module.train()
+        scores = suite.compute()
+        self._record(trainer, pl_module, scores)
+        for logger in trainer.loggers:
+            logger.log_metrics(scores, step=0)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the previous images."""
+        self._reset(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, _: int = 0
+    ) -> None:
+        """Extract the features of a batch of generated images."""
+        if self._suite is not None:
+            self._suite.update(outputs["images"])
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute, log and remember the scores."""
+        if self._suite is None:
+            return
+        scores = self._suite.compute()
+        self._record(trainer, pl_module, scores)
+        pl_module.log_dict(scores, rank_zero_only=False)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, float]) -> None:
+        entry = {"step": trainer.global_step, "images": pl_module.images} | scores
+        self.history = [old for old in self.history if old["step"] != entry["step"]] + [entry]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scores so far."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the scores so far."""
+        self.history = list(state_dict["history"])

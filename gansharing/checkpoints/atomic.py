@@ -1,0 +1,57 @@
+"""Checkpoint files: written whole or not at all, read without running anything."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from gansharing.errors import UserError
+from gansharing.files import write_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written atomically and durably, read without executing anything."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Save ``checkpoint`` to the local ``path``.
+
+        Raises:
+            UserError: The disk is full or the folder cannot be written; what was there stays.
+        """
+        try:
+            write_atomically(path, lambda file: torch.save(checkpoint, file))
+        except RuntimeError as error:  # how torch reports a failed write
+            raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?") from error
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = lambda storage, _: storage, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Load a checkpoint; pickled code is refused whatever ``weights_only`` says.
+
+        Raises:
+            UserError: The file is missing, torn, no checkpoint, or holds more than tensors and plain values.
+        """
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's tensors and plain values, on the CPU.
+
+    Raises:
+        UserError: The file is missing, torn, no checkpoint, or holds objects that only running code from
+            the file could restore.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}; check the path (runs keep theirs in RUN/checkpoints/)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "Unsupported" in str(error) or "Weights only load failed" in reason:
+            reason = "it holds pickled objects, which are never executed; use 'gansharing import' for files of other projects"
+        raise UserError(f"cannot read the checkpoint {path}: {reason}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"cannot read the checkpoint {path}: it holds a {type(content).__name__}, not a checkpoint")
+    return content

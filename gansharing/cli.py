@@ -1,0 +1,175 @@
+"""The program: ``gansharing fit|validate|test|predict`` and the tools beside it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.strategies import StrategyRegistry
+
+import gansharing.augment
+import gansharing.data
+import gansharing.networks
+import gansharing.objectives  # noqa: F401  (imported modules make their classes' short names known)
+from gansharing import callbacks as cb
+from gansharing import usage
+from gansharing.callbacks.config import RunConfig
+from gansharing.checkpoints import AtomicCheckpointIO, read_checkpoint
+from gansharing.distributed import ExplicitDDP
+from gansharing.errors import UserError
+from gansharing.rundir import choose_run_dir, forget_run_dir, resolve_checkpoint
+from gansharing.setups import GenerativeSetup
+from gansharing.tools import TOOLS, run_tool
+
+_DEFAULTS = Path(__file__).parent / "defaults.yaml"
+_VERBS = ("fit", "validate", "test", "predict")
+# Always there, each with its own section in the configuration; trainer.callbacks adds to them. The order
+# matters: the average is swapped in before images are generated, and checkpoints see everything.
+_CALLBACKS = {
+    "ema": cb.GeneratorEMA,
+    "scores": cb.Scores,
+    "grids": cb.Grids,
+    "predictions": cb.Predictions,
+    "progress": cb.Progress,
+    "best": cb.BestCheckpoint,
+    "resume": cb.Resumable,
+    "report": cb.Report,
+}
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, with errors of one line that name the nearest right key."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise the message as a :class:`UserError`."""
+        raise UserError(usage.readable(message, usage.known_keys(self))) from ex
+
+
+class CLI(LightningCLI):
+    """LightningCLI in subclass mode, with the run's folder, loggers and callbacks in place."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """One section per standing callback."""
+        for key, callback in _CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; where a checkpoint is evaluated without a configuration, use the one it carries."""
+        given = list(sys.argv[1:] if args is None else args)
+        super().parse_arguments(parser, usage.with_config_of_checkpoint(given, _carried_config))
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration alone: what a checkpoint holds never beats what the user wrote."""
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder and its loggers."""
+        config = self.config[self.subcommand]
+        trainer, ckpt_path = config.trainer, config.get("ckpt_path")
+        if self.subcommand == "fit":
+            run = choose_run_dir(trainer.default_root_dir, _run_name(config), ckpt_path)
+            trainer.default_root_dir = str(run)
+            if ckpt_path not in (None, "last"):
+                config.ckpt_path = resolve_checkpoint(ckpt_path, str(run))
+        else:
+            config.ckpt_path = resolve_checkpoint(ckpt_path, trainer.default_root_dir)
+            trainer.default_root_dir = trainer.default_root_dir or _run_of(config.ckpt_path)
+        if trainer.logger in (None, True):
+            trainer.logger = _loggers(trainer.default_root_dir) if self.subcommand == "fit" else False
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Write every checkpoint atomically, whatever writes it."""
+        plugins = self._get(self.config_init, "trainer").get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(AtomicCheckpointIO())
+        return super().instantiate_trainer(plugins=plugins, **kwargs)
+
+
+def _carried_config(path: str) -> dict[str, Any]:
+    text = read_checkpoint(path).get("config")
+    if not isinstance(text, str):
+        raise UserError(f"{path} carries no configuration; add --config")
+    return yaml.safe_load(text)
+
+
+def _run_name(config: Namespace) -> str:
+    files = config.get("config") or []
+    if files:
+        return Path(str(files[-1])).stem
+    return str(config.model.class_path).rpartition(".")[2].lower()
+
+
+def _run_of(ckpt_path: str | None) -> str:
+    folder = Path(ckpt_path).resolve().parent if ckpt_path else Path("runs") / "untrained"
+    return str(folder.parent if folder.name == "checkpoints" else folder)
+
+
+def _loggers(root: str) -> list[Namespace]:
+    return [
+        Namespace(
+            class_path="lightning.pytorch.loggers.CSVLogger", init_args=Namespace(save_dir=root, name="csv")
+        ),
+        Namespace(
+            class_path="lightning.pytorch.loggers.TensorBoardLogger",
+            init_args=Namespace(save_dir=root, name="tensorboard", version="", default_hp_metric=False),
+        ),
+    ]
+
+
+def train(args: Sequence[str]) -> None:
+    """Run one of LightningCLI's verbs."""
+    # "ddp", which "auto" chooses for several devices, means the strategy that two players can use.
+    StrategyRegistry.register("ddp", ExplicitDDP, description="DDP processes, explicit reductions", override=True)
+    CLI(
+        GenerativeSetup,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_callback=RunConfig,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        parser_class=Parser,
+        parser_kwargs={verb: {"default_config_files": [str(_DEFAULTS)]} for verb in _VERBS},
+        args=list(args),
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the program.
+
+    Args:
+        args: Command line without the program's name; ``sys.argv[1:]`` when omitted.
+
+    Raises:
+        SystemExit: Status 0 or, on bad input, 2 with one line on standard error; 128 + n after signal n.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        if not args or args[0] in ("-h", "--help", "help"):
+            print(usage.OVERVIEW)
+        elif args[0] == "--version":
+            print(f"gansharing {gansharing.__version__}")
+        elif args[0] in _VERBS:
+            train(args)
+        elif args[0] in TOOLS:
+            run_tool(args)
+        else:
+            raise UserError(usage.unknown_command(args[0], [*_VERBS, *TOOLS]))
+    except UserError as error:
+        if os.environ.get("GANSHARING_TRACEBACK"):
+            raise
+        print(f"gansharing: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    finally:
+        forget_run_dir()
+
+
+if __name__ == "__main__":
+    main()

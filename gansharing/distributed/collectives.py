@@ -1,0 +1,44 @@
+"""Reductions that the training code calls itself, after backward, instead of hooking into it."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@torch.no_grad()
+def average_gradients(module: nn.Module) -> None:
+    """Replace the gradients of ``module`` by their mean over all processes, in one flat all-reduce.
+
+    A parameter without a gradient here counts as zero, so processes that used different parts of the
+    module (a decoder that sees real images only) cannot leave each other waiting. Does nothing in a
+    single process.
+    """
+    world = _world()
+    if world == 1:
+        return
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    for parameter, mean in zip(parameters, _split(flat / world, gradients), strict=True):
+        parameter.grad = mean
+
+
+def _split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
+    return [
+        torch.empty_like(g).copy_(part.view(g.shape))
+        for part, g in zip(flat.split([g.numel() for g in like]), like, strict=True)
+    ]
+
+
+@torch.no_grad()
+def broadcast_from_first(module: nn.Module) -> None:
+    """Give every process the parameters and buffers of rank 0. Does nothing in a single process."""
+    if _world() == 1:
+        return
+    for tensor in [*module.parameters(), *module.buffers()]:
+        dist.broadcast(tensor.data, src=0)

@@ -1,0 +1,26 @@
+"""Lists of seeds as people write them."""
+
+import re
+
+from gansharing.errors import UserError
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds such as ``"0-3,8"`` as ``[0, 1, 2, 3, 8]``.
+
+    Args:
+        text: Non-negative integers and ranges (both ends included), separated by commas.
+
+    Raises:
+        UserError: The text is no such list, or names more than 1,000,000 seeds.
+    """
+    seeds: list[int] = []
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise UserError(f"seeds: '{part}' is neither a number nor a range; write for example 0-15 or 3,5,8-10")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first >= 1_000_000:
+            raise UserError(f"seeds: the range {part} runs backwards or is longer than 1,000,000")
+        seeds.extend(range(first, last + 1))
+    return seeds

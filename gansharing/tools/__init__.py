@@ -1,0 +1,30 @@
+"""Commands that are no trainer verbs. Each is a typed function; jsonargparse makes its options."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import auto_cli
+
+# Imported only when called: a command should not pay for the others.
+TOOLS = {
+    "sample": "gansharing.tools.sample:sample",
+    "interpolate": "gansharing.tools.sample:interpolate",
+    "score": "gansharing.tools.score:score",
+    "inspect": "gansharing.tools.inspect:inspect",
+    "export": "gansharing.tools.convert:export",
+    "import": "gansharing.tools.convert:import_",
+    "data": "gansharing.tools.data:COMMANDS",
+}
+
+
+def run_tool(args: Sequence[str]) -> Any:
+    """Run the tool ``args[0]`` with the rest of the command line.
+
+    Raises:
+        SystemExit: Bad options (status 2) or ``--help`` (0).
+        UserError: Bad input.
+    """
+    module, _, name = TOOLS[args[0]].partition(":")
+    component: Callable[..., Any] | dict[str, Callable[..., Any]] = getattr(importlib.import_module(module), name)
+    return auto_cli(component, args=list(args[1:]), prog=f"gansharing {args[0]}", as_positional=True)

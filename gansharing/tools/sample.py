@@ -1,0 +1,84 @@
+"""Images from a trained generator."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from gansharing.checkpoints import load
+from gansharing.errors import UserError
+from gansharing.latent import walk
+from gansharing.networks import Generator
+from gansharing.networks.seeded import seeded_latents
+from gansharing.seeds import parse_seeds
+from gansharing.visual import grid, save_animation, save_png, strip, to_uint8
+
+
+def sample(model: str, seeds: str = "0-63", out: str = "samples", columns: int = 8, batch_size: int = 64) -> None:
+    """Write images of latent seeds as numbered PNG files, and a grid of them.
+
+    Args:
+        model: A checkpoint, a safetensors file or a run's folder.
+        seeds: Latent seeds such as 0-63 or 3,5,8-10.
+        out: Target folder.
+        columns: Tiles per row of grid.png.
+        batch_size: Images generated at once.
+    """
+    generator, numbers, folder = _generator(model), parse_seeds(seeds), Path(out)
+    tiles: list[Tensor] = []
+    for first in range(0, len(numbers), batch_size):
+        part = numbers[first : first + batch_size]
+        images = images_of(generator, seeded_latents(generator, part))
+        for seed, image in zip(part, images, strict=True):
+            save_png(image, folder / f"seed{seed:07d}.png", metadata={"seed": str(seed), "model": model})
+        tiles.append(images[: max(0, 1024 - first)])
+    save_png(grid(torch.cat(tiles), columns), folder / "grid.png", metadata={"seeds": seeds, "model": model})
+    Console().print(f"{len(numbers)} images and grid.png in {folder}")
+
+
+def interpolate(
+    model: str,
+    seeds: str = "0-3",
+    out: str = "interpolation",
+    steps: int = 8,
+    mode: Literal["slerp", "lerp"] = "slerp",
+    loop: bool = False,
+    fps: int = 12,
+    video: Literal["gif", "mp4"] = "gif",
+) -> None:
+    """Walk through latent space from seed to seed: strip.png and walk.gif.
+
+    Args:
+        model: A checkpoint, a safetensors file or a run's folder.
+        seeds: At least two latent seeds, the stations of the walk.
+        out: Target folder.
+        steps: Images from one seed to the next.
+        mode: slerp (along the sphere on which Gaussian latents lie) or lerp (straight, as in the SSD paper).
+        loop: Return to the first seed.
+        fps: Frames per second.
+        video: gif, or mp4 with the extra gansharing[video].
+    """
+    generator, numbers = _generator(model), parse_seeds(seeds)
+    if len(numbers) < 2:
+        raise UserError(f"a walk needs at least two seeds, got '{seeds}'; write for example --seeds 1,7")
+    path = walk(seeded_latents(generator, numbers), steps=steps, mode=mode, loop=loop)
+    images = torch.cat([images_of(generator, part) for part in path.split(64)])
+    folder = Path(out)
+    save_png(strip(images), folder / "strip.png", metadata={"seeds": seeds, "model": model})
+    save_animation(images, folder / f"walk.{video}", fps=fps)
+    Console().print(f"{len(images)} frames: {folder / 'strip.png'}, {folder / f'walk.{video}'}")
+
+
+def _generator(model: str) -> Generator:
+    network = load(model)
+    if not isinstance(network, Generator):
+        raise UserError(f"{model} holds no generator")
+    return network
+
+
+@torch.inference_mode()
+def images_of(generator: Generator, latents: Tensor) -> Tensor:
+    """uint8 images ``(N, 3, H, W)`` of latents."""
+    return to_uint8(generator(latents))

@@ -1,0 +1,47 @@
+"""Small stand-ins for data, shared by tests of the training code."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from gansharing.checkpoints import AtomicCheckpointIO
+
+
+class FixedBatches:
+    """The same ``count`` batches of noise images every epoch."""
+
+    def __init__(self, count: int = 5, batch_size: int = 8, resolution: int = 32) -> None:
+        self.count, self.shape = count, (batch_size, 3, resolution, resolution)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for number in range(self.count):
+            source = torch.Generator().manual_seed(number)
+            yield {
+                "image": torch.rand(self.shape, generator=source) * 2 - 1,
+                "label": torch.zeros(self.shape[0]).long(),
+            }
+
+
+def quiet_trainer(root: Any, **options: Any) -> Trainer:
+    """A CPU trainer that writes nothing but what its callbacks write."""
+    settings = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+        "max_steps": 4,
+        "default_root_dir": str(root),
+        "plugins": [AtomicCheckpointIO()],
+    }
+    if any(type(c).__name__ in ("Resumable", "BestCheckpoint") for c in options.get("callbacks", [])):
+        del settings["enable_checkpointing"]
+    return Trainer(**(settings | options))
