@@ -1,5 +1,7 @@
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -115,3 +117,17 @@ def test_set_up_needs_a_recent_python_and_says_so(tmp_path: Path) -> None:
     assert result.returncode != 0
     assert "needs Python 3.11 or newer" in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_tests_reach_this_machine_only() -> None:
+    with pytest.raises(OSError, match="no network"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(OSError, match="no network"):
+        socket.getaddrinfo("example.org", 80)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        pass
+
+
+def test_tests_leave_the_users_cache_alone() -> None:
+    cache = Path(os.environ["GANSHARING_CACHE"])
+    assert cache.is_dir() and Path.home() not in cache.parents
