@@ -129,20 +129,13 @@ def _draw_losses(axis: Axes, members: list[Series]) -> None:
 def _draw_scores(axis: Axes, members: list[Series]) -> None:
     for colour, series in zip(_cycle(len(members)), members, strict=True):
         steps, values = series.xy()
-        axis.plot(steps, values, color=colour, marker="o", markersize=3.5, linewidth=1.8, label=series.name)
+        label = series.name
         finite = {at: value for at, value in zip(steps, values, strict=True) if math.isfinite(value)}
         if finite:
-            _mark_best(axis, min(finite, key=finite.__getitem__), min(finite.values()), colour)
-    low, high = axis.get_ylim()
-    axis.set_ylim(low - 0.12 * (high - low), high)
-
-
-def _mark_best(axis: Axes, at: int, value: float, colour: str) -> None:
-    axis.plot([at], [value], marker="o", markersize=9, markerfacecolor="none", color=colour)
-    axis.annotate(
-        f"best {value:.4g}", (at, value), xytext=(0, -10), textcoords="offset points",
-        ha="center", va="top", fontsize=9, color=colour,
-    )  # fmt: skip
+            best = min(finite, key=finite.__getitem__)
+            axis.plot([best], [finite[best]], marker="o", markersize=9, markerfacecolor="none", color=colour)
+            label = f"{series.name}, best {finite[best]:.4g}"
+        axis.plot(steps, values, color=colour, marker="o", markersize=3.5, linewidth=1.8, label=label)
 
 
 def _cycle(number: int) -> list[str]:
