@@ -1,6 +1,6 @@
 """DiffAugment: the same random augmentation for real and generated images, with gradients through it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -29,7 +29,7 @@ class DiffAugment(nn.Module):
     differentiable. The draws come from torch's global generator on the CPU. The module has no state.
 
     Args:
-        policy: names separated by commas, or a list of names; empty means no augmentation.
+        policy: names separated by commas; empty means no augmentation.
 
     Shape:
         input and output: (B, C, H, W) floating point; dtype and channels_last are kept.
@@ -38,7 +38,7 @@ class DiffAugment(nn.Module):
         UserError: an unknown or repeated name in ``policy``.
     """
 
-    def __init__(self, policy: str | Iterable[str] = "color,translation,cutout") -> None:
+    def __init__(self, policy: str = "color,translation,cutout") -> None:
         super().__init__()
         self.policy = _parse(policy)
         # A tuple, not a ModuleList: kornia's ranges would enter every checkpoint, and a module moved to a
@@ -79,9 +79,8 @@ _GROUPS: dict[str, Callable[[], list[Operation]]] = {
 }
 
 
-def _parse(policy: str | Iterable[str]) -> tuple[str, ...]:
-    words = policy.split(",") if isinstance(policy, str) else list(policy)
-    names = tuple(word.strip() for word in words if word.strip())
+def _parse(policy: str) -> tuple[str, ...]:
+    names = tuple(word.strip() for word in policy.split(",") if word.strip())
     for name in names:
         if name not in _GROUPS:
             near = get_close_matches(name.lower(), _GROUPS, n=1, cutoff=0.5)

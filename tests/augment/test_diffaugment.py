@@ -12,7 +12,7 @@ from gansharing.augment import DiffAugment
 from gansharing.augment.operations import RandomContrast, RandomCutout, RandomSaturation
 from gansharing.errors import UserError
 
-SIDES = st.integers(2, 24)
+SIDES = st.integers(2, 13)
 
 
 def last(operation: torch.nn.Module, name: str) -> Tensor:
@@ -142,7 +142,7 @@ def test_order_is_the_policys() -> None:
     torch.manual_seed(1)
     cut_last = DiffAugment("color,cutout")(images)
     torch.manual_seed(1)
-    cut_first = DiffAugment(["cutout", "color"])(images)
+    cut_first = DiffAugment("cutout, color")(images)
     # A hole is 0 where it is cut last, and 0 + brightness (then contrast) where it is cut first.
     assert (cut_last == 0).flatten(1).any(1).all()
     assert not (cut_first == 0).any()
