@@ -4,9 +4,10 @@ import hashlib
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from gansharing.errors import UserError
-from gansharing.metrics.extractors.base import FeatureExtractor
+from gansharing.metrics.extractors.base import FeatureExtractor, embed
 from gansharing.metrics.frechet import Moments, moments
 
 # Raise when what a file holds changes its meaning.
@@ -34,8 +35,8 @@ class ImageSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: list[int]) -> dict[str, Tensor]:
-        """``{"image": uint8 (B, 3, H, W), ...}`` of the images at ``indices``."""
+    def batch(self, indices: list[int]) -> Mapping[str, Any]:
+        """``{"image": uint8 (B, 3, H, W), ...}`` at ``indices``; a list of (3, H, W) where sizes differ."""
         ...
 
 
@@ -118,7 +119,7 @@ def _embed(images: ImageSet, extractor: FeatureExtractor, batch_size: int, progr
         firsts, "Features of the reference", disable=not progress or _rank() > 0, transient=True
     ):
         batch = images.batch(list(range(first, min(first + batch_size, stop))))
-        parts.append(extractor(batch["image"]).features)
+        parts.append(embed(extractor, batch["image"]).features)
     return torch.cat(parts)
 
 
@@ -149,7 +150,7 @@ def _checksum(features: Tensor) -> str:
 
 
 def _write(path: Path, features: Tensor) -> None:
-    """Write to a temporary file beside the target and rename: whole or not there."""
+    """Whole or not there, also where several runs on the same data write it at once."""
     content = save({"features": features.contiguous()}, {"checksum": _checksum(features)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

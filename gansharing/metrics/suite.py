@@ -10,6 +10,7 @@ from gansharing.errors import UserError
 from gansharing.metrics.bank import FeatureBank
 from gansharing.metrics.bootstrap import fid_influence, fid_interval
 from gansharing.metrics.extractors import FeatureExtractor, Features
+from gansharing.metrics.extractors.base import embed
 from gansharing.metrics.frechet import FrechetDistance, moments
 from gansharing.metrics.inception_score import LogitScore
 from gansharing.metrics.kernel import SEED, KernelDistance, MatrixEstimator
@@ -90,16 +91,16 @@ class ScoreSuite:
         for metric in (self._kid, self._prdc):
             metric.real_features = [features]
 
-    def update(self, images: Tensor) -> None:
+    def update(self, images: Tensor | Sequence[Tensor]) -> None:
         """Look at generated images.
 
         Args:
-            images: uint8 (N, 3, H, W); under several ranks, this rank's own.
+            images: uint8 (N, 3, H, W), or (3, H, W) each where sizes differ; this rank's own.
 
         Raises:
             UserError: if they are not uint8 RGB, or not finite.
         """
-        self._bank.update(self.extractor(images))
+        self._bank.update(embed(self.extractor, images))
 
     def reset(self) -> None:
         """Forget the generated images, keep the reference."""

@@ -37,8 +37,8 @@ def test_lite_recognises_an_emoji_of_a_cup(lite: FeatureExtractor) -> None:
     seen = lite(pixels)
     assert seen.logits is not None
     assert seen.features.shape == (1, 1280) and seen.logits.shape == (1, 1000)
-    # ImageNet: 504 coffee mug, 505 coffeepot, 967 espresso, 968 cup, 969 eggnog, 925 consomme, 659 mixing bowl
-    assert set(seen.logits[0].topk(5).indices.tolist()) & {504, 505, 967, 968, 969, 925}
+    # ImageNet: coffee mug, coffeepot, consomme, espresso, cup, eggnog
+    assert set(seen.logits[0].topk(5).indices.tolist()) & {504, 505, 925, 967, 968, 969}
 
 
 def test_nothing_outside_changes_or_is_changed(

@@ -7,7 +7,6 @@ import json
 import sys
 from typing import Any
 
-import gansharing  # noqa: F401, I001  (before torchmetrics imports torchvision)
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file

@@ -1,7 +1,7 @@
 """What a feature extractor is: uint8 images in, features (and logits) out, nothing else touched."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -95,6 +95,28 @@ class FeatureExtractor(nn.Module):
     def embed(self, pixels: Tensor) -> Features:
         """Features of float32 (N, 3, input_size, input_size) pixels in [0, 255]."""
         raise NotImplementedError
+
+
+def embed(extractor: FeatureExtractor, images: Tensor | Sequence[Tensor]) -> Features:
+    """Features of images that need not have one size.
+
+    Args:
+        extractor: what embeds them.
+        images: uint8 (N, 3, H, W), or N images (3, H, W) of any sizes.
+
+    Returns:
+        Features in the order of the images.
+    """
+    if isinstance(images, Tensor):
+        return extractor(images)
+    by_size: dict[torch.Size, list[int]] = {}
+    for index, image in enumerate(images):
+        by_size.setdefault(image.shape, []).append(index)
+    parts = [extractor(torch.stack([images[i] for i in indices])) for indices in by_size.values()]
+    order = torch.tensor([i for indices in by_size.values() for i in indices]).argsort()
+    features = torch.cat([part.features for part in parts])[order]
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Features(features, torch.cat(logits)[order] if logits else None)
 
 
 def check_images(images: Tensor) -> None:
