@@ -70,8 +70,8 @@ def _needed(source: Source, recipe: Recipe) -> int:
 
 def _full(folder: Path, needed: int) -> str:
     return (
-        f"the disk of the cache {folder.parent} is full ({needed / 1e6:,.0f} MB are needed); nothing was kept: "
-        "free some space or set GANSHARING_CACHE to another disk"
+        f"the disk of the cache {folder.parent} is full ({needed / 1e6:,.0f} MB are needed) and nothing was "
+        "kept: free some space or set GANSHARING_CACHE to another disk"
     )
 
 
@@ -149,7 +149,7 @@ def _decode_one(source: Source, item: Item, recipe: Recipe, digest: str) -> np.n
         data = source.read(item)
     except Exception as error:  # what reading raises depends on the source
         return BadImage(f"cannot be read: {type(error).__name__}: {str(error)[:200]}")
-    if hashlib.sha256(data).hexdigest() != digest:
+    if source.digest is None and hashlib.sha256(data).hexdigest() != digest:
         raise UserError(
             f"{source.location}: {item.name} changed while it was read; start again when it is complete"
         )

@@ -31,8 +31,8 @@ class Recipe:
         resolution: Side of the square result in pixels.
         crop: ``center`` cuts the middle square; ``none`` squashes the whole image.
         background: What shows through transparent pixels, as Pillow names colours: ``white``, ``#20ff00``.
-        resample: Filter of the resize, always antialiased. Lanczos is what StyleGAN's data tool uses; bilinear is
-            torchvision's default, so that of most small GAN repositories.
+        resample: Filter of the resize, always antialiased. Lanczos is what StyleGAN's data tool uses;
+            bilinear is torchvision's default, so that of most small GAN repositories.
     """
 
     resolution: int

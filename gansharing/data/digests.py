@@ -1,4 +1,4 @@
-"""SHA-256 of every image's bytes, remembered by size and time of change so that a second start reads nothing."""
+"""SHA-256 of every image's bytes, remembered by size and time of change: a second start reads nothing."""
 
 import hashlib
 import json
@@ -39,6 +39,8 @@ def content_digests(source: Source, folder: Path, workers: int) -> list[str]:
 
 
 def _digest(source: Source, item: Item) -> str:
+    if source.digest is not None:
+        return source.digest(item)
     try:
         return hashlib.sha256(source.read(item)).hexdigest()
     except Exception:  # what reading raises depends on the source; decoding meets it again and reports it

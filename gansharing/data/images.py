@@ -25,20 +25,21 @@ class ImageData(LightningDataModule):
     generates, against :attr:`reference`.
 
     Args:
-        path: ``twemoji`` or ``openmoji`` (embedded), a folder (flat, class sub-folders, train/val/test), a ``.zip``
-            (StyleGAN's ``dataset.json`` included), parquet files, or a saved Hugging Face ``datasets`` folder.
+        path: ``twemoji`` or ``openmoji`` (embedded), a folder (flat, class sub-folders, train/val/test), a
+            ``.zip`` (StyleGAN's ``dataset.json`` included), parquet files, or a saved Hugging Face
+            ``datasets`` folder.
         resolution: Side of the images in pixels.
         batch_size: Images in a step, over all processes together.
-        fraction: Share of the training split to train on, in (0, 1]: the first ``int(N * fraction)``, at least 1.
-        subset: Which share: ``random`` (by ``seed``), or ``first`` in sorted order.
+        fraction: Share of the training split to train on, in (0, 1]: ``int(N * fraction)`` images, at least
+        1. subset: Which share: ``random`` (by ``seed``), or ``first`` in sorted order.
         crop: ``none`` squashes an image to a square; ``center`` cuts the middle square.
         background: Colour that shows through transparent pixels.
         resample: Filter of the antialiased resize.
         flip: Mirror each training image with probability 1/2, drawn from torch's global random numbers.
         value_range: What black and white become.
         reference_split: Split that scores are taken against: ``train``, or the one that the data hold out.
-        val_fraction: Share of the training split to hold out as ``val`` where the data have none: chosen by a hash
-            of the names, so that paired data sets hold out the same images.
+        val_fraction: Share of the training split to hold out as ``val`` where the data have none: chosen by a
+            hash of the names, so that paired data sets hold out the same images.
         num_workers: Processes that fetch ahead; reading from the cache needs none.
         drop_last: Leave out an epoch's last incomplete batch.
         seed: Decides the order of the images and the random subset.
@@ -152,7 +153,7 @@ class ImageData(LightningDataModule):
 
 
 def fraction_indices(count: int, fraction: float, subset: str, seed: int) -> np.ndarray:
-    """Sorted indices of the share of ``count`` images to train on: ``int(count * fraction)`` of them, at least 1."""
+    """Sorted indices of the ``int(count * fraction)`` images to train on; at least one."""
     size = max(1, int(count * fraction))
     if subset == "first" or size == count:
         return np.arange(size)

@@ -39,8 +39,8 @@ def sample_index(seed: int, position: int, count: int) -> int:
 def rank_share(size: int, rank: int, world: int) -> np.ndarray:
     """Places in a global batch of ``size`` that belong to a rank: contiguous, sizes differ by one at most.
 
-    A last batch with fewer samples than ranks gives each rank one: rank r has sample r modulo ``size``, so that no
-    rank is left without a batch. Only then is a sample seen by two ranks.
+    A last batch with fewer samples than ranks gives each rank one: rank r has sample r modulo ``size``, so
+    that no rank is left without a batch. Only then is a sample seen by two ranks.
     """
     if size < world:
         return np.array([rank % size])
@@ -50,20 +50,20 @@ def rank_share(size: int, rank: int, world: int) -> np.ndarray:
 class ResumableLoader:
     """Endless passes over images in shuffled batches, with a position that can be saved and restored.
 
-    One iteration gives ``len(loader)`` batches from the current position on, so an iteration that is broken off (or
-    limited by the trainer) is gone on with by the next: all images come up equally often. Lightning saves and
-    restores the position through ``state_dict`` and ``load_state_dict``; it counts batches handed out, not batches
+    One iteration gives ``len(loader)`` batches from the current position on; the next goes on where it was
+    broken off (or limited by the trainer), so all images come up equally often. Lightning saves and restores
+    the position through ``state_dict`` and ``load_state_dict``; it counts batches handed out, not batches
     that workers fetched ahead. Iterating draws nothing from torch's global random numbers.
 
     Args:
         images: What to read.
-        batch_size: Images in a batch over all ranks; each rank gets ``batch_size / world`` of them, in an order that
-            puts the same images into the same global batch whatever the world size.
+        batch_size: Images in a batch over all ranks; each rank gets ``batch_size / world`` of them, in an
+            order that puts the same images into the same global batch whatever the world size.
         seed: Decides the order, with the position.
         rank: This process's number.
         world: Number of processes that share the batches.
-        drop_last: Leave out an epoch's last incomplete batch. If false it is handed out: each rank gets a share of
-            it, see :func:`rank_share`.
+        drop_last: Leave out an epoch's last incomplete batch. If false it is handed out: each rank gets a
+            share of it, see :func:`rank_share`.
         num_workers: Processes that fetch ahead. Reading from the memory map needs none.
 
     Raises:
@@ -137,8 +137,9 @@ class ResumableLoader:
         for name, value in self._geometry().items():
             if state.get(name) != value:
                 raise UserError(
-                    f"the checkpoint's data had {name}={state.get(name)}, this run has {name}={value}: its position "
-                    "means nothing here; resume with the same data options, or start a new run from its weights"
+                    f"the checkpoint's data had {name}={state.get(name)}, this run has {name}={value}: its "
+                    "position means nothing here; resume with the same data options, or start a new run from "
+                    "its weights"
                 )
         self.position = int(state["position"])
 
@@ -182,9 +183,9 @@ def _as_is(batch: Any) -> Any:
 def leave_signals_to_the_trainer(worker: int = 0) -> None:
     """Make a worker deaf to what is meant for the trainer.
 
-    A fork inherits Lightning's handlers, and a terminal's Ctrl-C or SLURM's warning reaches every process of the
-    group: a worker would write checkpoints of its own, or die while the trainer finishes its batch. Only the
-    parent's own SIGTERM (how torch ends a worker that hangs) still ends it.
+    A fork inherits Lightning's handlers, and a terminal's Ctrl-C or SLURM's warning reaches every process of
+    the group: a worker would write checkpoints of its own, or die while the trainer finishes its batch. Only
+    the parent's own SIGTERM (how torch ends a worker that hangs) still ends it.
     """
     for name in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(name, signal.SIG_IGN)

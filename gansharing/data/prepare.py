@@ -23,8 +23,8 @@ def prepare(
 ) -> CachedImages:
     """The source's images at one size, from the cache or decoded into it.
 
-    The cache is keyed by the images' bytes, names and labels and by the recipe: a moved folder finds its cache, a
-    changed file does not. Several processes may call it at once; one builds, the others wait for it.
+    The cache is keyed by the images' bytes, names and labels and by the recipe: a moved folder finds its
+    cache, a changed file does not. Several processes may call it at once; one builds, the others wait for it.
 
     Args:
         source: What to read.
@@ -33,7 +33,7 @@ def prepare(
         progress: Whether to show a bar while decoding.
 
     Raises:
-        UserError: Too many files are unusable, none is left, the disk is full, or the cache cannot be written.
+        UserError: Too many files are unusable, the disk is full, or the cache cannot be written.
     """
     root = cache_root() / "images"
     _make(root)

@@ -22,7 +22,8 @@ def write_report(path: Path, source: Source, manifest: dict[str, Any]) -> None:
         f"source: {source.location}" + (f" ({source.notes})" if source.notes else ""),
         f"images used: {used} of {len(source.items)}",
         f"classes: {', '.join(source.classes) or 'none'}",
-        f"made: {recipe['resolution']} px, crop {recipe['crop']}, {recipe['resample']}, over {recipe['background']}",
+        f"made: {recipe['resolution']} px, crop {recipe['crop']}, {recipe['resample']} filter, "
+        f"over {recipe['background']}",
         f"same bytes as an earlier image (used all the same): {manifest['duplicates']}",
         f"other files, ignored by their name: {source.ignored}",
         f"unusable images: {len(bad)}",

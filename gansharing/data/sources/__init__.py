@@ -17,8 +17,8 @@ def open_source(path: str | Path) -> Source:
     """Open images by what they are: an embedded set's name, a folder, a zip, or tables.
 
     Args:
-        path: ``twemoji``, ``openmoji``; or a folder, a ``.zip``, a ``.parquet`` file, a folder of them, or one that
-            Hugging Face ``datasets`` wrote with ``save_to_disk``.
+        path: ``twemoji``, ``openmoji``; or a folder, a ``.zip``, a ``.parquet`` file, a folder of them, or
+            one that Hugging Face ``datasets`` wrote with ``save_to_disk``.
 
     Raises:
         UserError: There is nothing at ``path``, or nothing that is understood.

@@ -14,7 +14,7 @@ _MOST_RATIO = 100
 # Below this an entry's ratio says nothing: a small one-coloured BMP shrinks 200 times.
 _RATIO_FLOOR = 1 << 20
 _MOST_ENTRY_BYTES = 256 << 20
-# Four times the largest known set (1024 px FFHQ as PNG, 90 GB); entries that overlap reach it in a small file.
+# Several times the largest known set (1024 px FFHQ as PNG); entries that overlap reach it in a small file.
 _MOST_TOTAL_BYTES = 400 << 30
 
 

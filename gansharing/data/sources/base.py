@@ -42,6 +42,7 @@ class Source:
         classes: Class names, position = label; empty where there are none.
         ignored: Number of files that are no images by their name.
         notes: How the layout was understood, for the report.
+        digest: Hash that stands for an item's content, where that is cheaper than reading it.
     """
 
     location: str
@@ -50,6 +51,7 @@ class Source:
     classes: list[str] = field(default_factory=list)
     ignored: int = 0
     notes: str = ""
+    digest: Callable[[Item], str] | None = None
 
     @property
     def splits(self) -> list[str]:

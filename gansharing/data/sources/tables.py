@@ -25,9 +25,9 @@ def is_table(path: Path) -> bool:
 def table_source(path: Path) -> Source:
     """List the rows of parquet or Arrow files.
 
-    The image column is ``image`` or ``img``, or the only one that holds images: encoded bytes, or a struct with
-    ``bytes``. The label column is ``label`` or ``labels`` and holds integers. The split is the beginning of a
-    file's name (``train-00000-of-00002.parquet``) or its folder (``train/data-00000-of-00001.arrow``).
+    The image column is ``image`` or ``img``, or the only one that holds images: encoded bytes, or a struct
+    with ``bytes``. The label column is ``label`` or ``labels`` and holds integers. The split is the beginning
+    of a file's name (``train-00000-of-00002.parquet``) or its folder (``train/data-00000-of-00001.arrow``).
 
     Raises:
         UserError: pyarrow is missing, a file cannot be read, or there is no image column.
