@@ -1,7 +1,9 @@
 """The program: ``gansharing fit|validate|test|predict`` and the tools beside it."""
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; where a checkpoint is evaluated without a configuration, use the one it carries."""
         given = list(sys.argv[1:] if args is None else args)
-        super().parse_arguments(parser, usage.with_config_of_checkpoint(given, _carried_config))
+        self.config = parser.parse_args(usage.with_config_of_checkpoint(given, _carried_config))
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: what a checkpoint holds never beats what the user wrote."""
@@ -122,8 +124,25 @@ def _loggers(root: str) -> list[Namespace]:
     ]
 
 
+class _Chatter(logging.Filter):
+    """Drops Lightning's advertisements and notes on defaults that this program has chosen on purpose."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not ("litlogger" in text or text.startswith("`weights_only` was not set"))
+
+
+def _quieten() -> None:
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector"):
+        logging.getLogger(name).addFilter(_Chatter())
+    # Lightning 2.6.6 beside torch 2.13; its summary counts bf16-mixed weights as 32 bits, which they are.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+
+
 def train(args: Sequence[str]) -> None:
     """Run one of LightningCLI's verbs."""
+    _quieten()
     # "ddp", which "auto" chooses for several devices, means the strategy that two players can use.
     StrategyRegistry.register("ddp", ExplicitDDP, description="DDP processes, explicit reductions", override=True)
     CLI(
@@ -136,7 +155,7 @@ def train(args: Sequence[str]) -> None:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         parser_class=Parser,
-        parser_kwargs={verb: {"default_config_files": [str(_DEFAULTS)]} for verb in _VERBS},
+        parser_kwargs={verb: {"default_config_files": [str(_DEFAULTS)], "allow_abbrev": False} for verb in _VERBS},
         args=list(args),
     )
 

@@ -93,8 +93,19 @@ def readable(message: str, known: set[str]) -> str:
             candidates = known if "." in word else {key.rpartition(".")[2] for key in known}
             hint = _nearest(word, candidates) or _nearest(last, {key.rpartition(".")[2] for key in known})
             return f"there is no option '{word}'{hint} (--print_config lists all)"
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines)[:600]
+    return _innermost(message)[:600]
+
+
+def _innermost(message: str) -> str:
+    # jsonargparse nests "Does not validate against any of ... Errors: - ..."; only the innermost is about
+    # what the user wrote, the others say that a class was not null or not another class.
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+    for line in lines:
+        if line.startswith("there is no option"):
+            return line
+    telling = [line for line in lines if "NoneType" not in line and not line.endswith(("Errors:", "subtypes"))]
+    text = " ".join(telling[:3] or lines)
+    return re.sub(r'Parser key "([^"]+)":', r"option '\1':", text)
 
 
 def with_config_of_checkpoint(args: list[str], carried: Callable[[str], dict[str, Any]]) -> list[str]:

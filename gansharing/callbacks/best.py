@@ -34,7 +34,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder and the score to follow."""
-        self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
+        self.dirpath = str(Path(trainer.default_root_dir).resolve() / "checkpoints")
         if self._follow_scores:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Scores):

@@ -21,8 +21,8 @@ class ImageData(LightningDataModule):
     """Images at one size, decoded once, in an order that can be resumed.
 
     A batch on the device is ``{"image": float32 (B, 3, resolution, resolution) in value_range, "label": int64
-    (B,)}``, the images in channels_last memory. There is no validation loader: a GAN is validated by what it
-    generates, against :attr:`reference`.
+    (B,)}``, the images in channels_last memory. For validation the module is asked which samples it wants to
+    generate; they are scored against :attr:`reference`.
 
     Args:
         path: ``twemoji`` or ``openmoji`` (embedded), a folder (flat, class sub-folders, train/val/test), a
@@ -131,6 +131,18 @@ class ImageData(LightningDataModule):
             drop_last=self.drop_last,
             num_workers=self.num_workers,
         )
+
+    def val_dataloader(self) -> Any:
+        """What the module asks for: a GAN is validated on samples that its own setup numbers."""
+        return self.trainer.lightning_module.val_dataloader()
+
+    def test_dataloader(self) -> Any:
+        """As :meth:`val_dataloader`."""
+        return self.trainer.lightning_module.test_dataloader()
+
+    def predict_dataloader(self) -> Any:
+        """As :meth:`val_dataloader`."""
+        return self.trainer.lightning_module.predict_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale uint8 images to floats in ``value_range``, mirrored where asked."""

@@ -10,10 +10,11 @@ from gansharing.checkpoints.foreign import flat_state, read_tensors
 from gansharing.checkpoints.spectral_style import read_ssd
 
 Part = Literal["generator", "discriminator"]
+Format = Literal["ssd"]
 _READERS = {"ssd": read_ssd}
 
 
-def export(model: str, out: str, part: Part = "generator") -> None:
+def export(model: str, out: str = "generator.safetensors", part: Part = "generator") -> None:
     """Write a network of a checkpoint as safetensors, with a header that rebuilds it.
 
     Args:
@@ -26,7 +27,9 @@ def export(model: str, out: str, part: Part = "generator") -> None:
     _say(network, part, out)
 
 
-def import_(source: str, out: str, format: Literal["ssd"], part: Part = "generator") -> None:
+def import_(
+    source: str, out: str = "imported.safetensors", format: Format = "ssd", part: Part = "generator"
+) -> None:
     """Read a checkpoint of an original repository and write it as safetensors.
 
     Nothing in the file is executed: its tensors are read, every other object is ignored.

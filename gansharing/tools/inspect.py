@@ -16,14 +16,15 @@ from gansharing.networks import Network
 from gansharing.setups import GenerativeSetup
 
 
-def inspect(source: list[str]) -> None:
+def inspect(source: str, over: str | None = None) -> None:
     """Print parameters per stage of the networks in a configuration, a checkpoint or a safetensors file.
 
     Args:
-        source: One checkpoint, safetensors file or run, or YAML files laid over each other.
+        source: A checkpoint, a safetensors file, a run's folder or a YAML configuration.
+        over: A YAML configuration to lay over the first.
     """
     console = Console()
-    for name, network in _networks(source).items():
+    for name, network in _networks([source] if over is None else [source, over]).items():
         console.print(stage_table(name, network))
 
 
