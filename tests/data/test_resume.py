@@ -1,0 +1,79 @@
+"""Lightning and the loader together: whatever batch a run was cut at, the samples go on as if it was not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from tests.data.helpers import fill
+from gansharing.data import ImageData
+
+COUNT, BATCH, EPOCHS = 14, 4, 3
+STEPS = EPOCHS * (COUNT // BATCH)
+
+
+class Recorder(LightningModule):
+    """Takes one manual step a batch, as the setups do, and notes which images it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[list[float]] = []
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.seen.append(batch["image"].mean((1, 2, 3)).tolist())
+        self.optimizers().step()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class SaveEveryBatch(Callback):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+
+def run(root: Path, workers: int, callbacks: list[Callback], resume: Path | None = None, **limits: Any) -> Recorder:
+    model = Recorder()
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=callbacks,
+        default_root_dir=str(root),
+        **({"max_epochs": EPOCHS} | limits),
+    )
+    data = ImageData(str(root / "images"), resolution=8, batch_size=BATCH, num_workers=workers)
+    trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
+    return model
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    fill(tmp_path / "images", [f"{i:02}.png" for i in range(COUNT)])
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_from_every_batch_the_samples_are_those_of_the_whole_run(root: Path, workers: int) -> None:
+    whole = run(root, workers, [SaveEveryBatch(root)]).seen
+    assert len(whole) == STEPS and len({tuple(batch) for batch in whole}) == STEPS
+    for step in range(1, STEPS):
+        resumed = run(root, workers if step % 3 == 0 else 0, [], root / f"{step}.ckpt")
+        assert resumed.seen == whole[step:], f"cut after batch {step}"
+
+
+@pytest.mark.parametrize("limits", [{"limit_train_batches": 2}, {"max_epochs": -1, "max_steps": 7}])
+def test_so_they_are_where_the_trainer_limits_epochs_or_steps(root: Path, limits: dict[str, int]) -> None:
+    whole = run(root, 0, [SaveEveryBatch(root)], **limits).seen
+    for step in range(1, len(whole)):
+        assert run(root, 0, [], root / f"{step}.ckpt", **limits).seen == whole[step:], f"cut after batch {step}"
