@@ -82,10 +82,10 @@ class Folder(NamedTuple):
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, Folder]:
-    """A folder of 14 fakes and one of 16 reals, 48 px."""
+    """A folder of 11 fakes and one of 12 reals, 48 px."""
     root = tmp_path_factory.mktemp("folders")
-    fake = _write_folder(root / "fake", _smooth_images(14, 48, 1, 30.0))
-    real = _write_folder(root / "real", _smooth_images(16, 48, 2, 10.0))
+    fake = _write_folder(root / "fake", _smooth_images(11, 48, 1, 30.0))
+    real = _write_folder(root / "real", _smooth_images(12, 48, 2, 10.0))
     return Folder(fake, _read_folder(fake)), Folder(real, _read_folder(real))
 
 

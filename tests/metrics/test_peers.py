@@ -66,7 +66,7 @@ def test_legacy_scores_are_those_of_torch_fidelity(inception_file: Path, folders
     assert {name: ours[name] for name in pairs} == pytest.approx(
         {name: theirs[other] for name, other in pairs.items()}, rel=1e-3
     )
-    assert ours["is"] > 1.1  # a score of 1 would be equal whatever was computed
+    assert ours["is"] > 1.05  # a score of 1 would be equal whatever was computed
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def unresized(inception_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # clean-fid: Pillow's mode=, SciPy's disp=
-@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")  # 16 samples in 256 dimensions
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")  # 12 samples in 256 dimensions
 def test_clean_scores_are_those_of_clean_fid(
     inception_file: Path, folders: Folders, unresized: torch.nn.Module
 ) -> None:
@@ -111,6 +111,6 @@ def test_clean_scores_are_those_of_clean_fid(
 
     kid = KernelDistance(2048, subsets=1)
     kid.update(ours[0], real=False)
-    kid.update(ours[1][:14], real=True)
+    kid.update(ours[1][:11], real=True)
     # Both take whole sets where subsets would be larger, so neither draws.
-    assert float(kid.compute()[0]) == pytest.approx(kernel_distance(fake, real[:14], num_subsets=1), rel=1e-3)
+    assert float(kid.compute()[0]) == pytest.approx(kernel_distance(fake, real[:11], num_subsets=1), rel=1e-3)

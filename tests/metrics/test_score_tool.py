@@ -36,7 +36,7 @@ def test_two_folders_and_their_zips(
     assert result["scores"]["fid_lite"] == pytest.approx(fid(lite, fake.images, real.images), rel=1e-4)
     assert json.loads(out.read_text()) == result
     printed = capsys.readouterr().out
-    assert "fid_lite" in printed and '"n_real": 16' in printed
+    assert "fid_lite" in printed and '"n_real": 12' in printed
     archive = shutil.make_archive(str(tmp_path / "fake"), "zip", fake.path)
     zipped = score(archive, str(real.path), metrics=("fid", "prdc"), bootstrap=10)
     assert zipped["scores"] == pytest.approx(result["scores"], rel=1e-6)
@@ -50,9 +50,7 @@ def test_images_of_unequal_sizes_are_seen_at_their_own(
     for number, file in enumerate(files):
         image = Image.open(file).resize((40 + 8 * (number % 3), 48))
         image.save(tmp_path / file.name)
-        pixels = (
-            torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(48, -1, 3).permute(2, 0, 1)
-        )
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         features.append(lite(pixels[None]).features)
     result = score(str(tmp_path), str(folders[1].path), metrics=("fid",))
     expected = frechet_distance(moments(lite(folders[1].images).features), moments(torch.cat(features)))
