@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from gansharing.data.cache import CachedImages
@@ -134,15 +134,15 @@ class ImageData(LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """What the module asks for: a GAN is validated on samples that its own setup numbers."""
-        return self.trainer.lightning_module.val_dataloader()
+        return self._module().val_dataloader()
 
     def test_dataloader(self) -> Any:
         """As :meth:`val_dataloader`."""
-        return self.trainer.lightning_module.test_dataloader()
+        return self._module().test_dataloader()
 
     def predict_dataloader(self) -> Any:
         """As :meth:`val_dataloader`."""
-        return self.trainer.lightning_module.predict_dataloader()
+        return self._module().predict_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale uint8 images to floats in ``value_range``, mirrored where asked."""
@@ -151,6 +151,10 @@ class ImageData(LightningDataModule):
         training = self.trainer is not None and self.trainer.training
         image = random_mirror(batch["image"]) if self.flip and training else batch["image"]
         return batch | {"image": scale(image, self.value_range)}
+
+    def _module(self) -> LightningModule:
+        assert self.trainer is not None, "only a trainer asks for these loaders"
+        return self.trainer.lightning_module
 
     def _sources(self) -> dict[str, Source]:
         source = open_source(self.path)
