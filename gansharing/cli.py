@@ -56,6 +56,10 @@ class Parser(LightningArgumentParser):
 class CLI(LightningCLI):
     """LightningCLI in subclass mode, with the run's folder, loggers and callbacks in place."""
 
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser for which a shortened option is an error, not a guess."""
+        return super().init_parser(allow_abbrev=False, **kwargs)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One section per standing callback."""
         for key, callback in _CALLBACKS.items():
@@ -155,7 +159,7 @@ def train(args: Sequence[str]) -> None:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         parser_class=Parser,
-        parser_kwargs={verb: {"default_config_files": [str(_DEFAULTS)], "allow_abbrev": False} for verb in _VERBS},
+        parser_kwargs={verb: {"default_config_files": [str(_DEFAULTS)]} for verb in _VERBS},
         args=list(args),
     )
 

@@ -63,6 +63,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")  # the module here only records
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_from_every_batch_the_samples_are_those_of_the_whole_run(root: Path, workers: int) -> None:
     whole = run(root, workers, [SaveEveryBatch(root)]).seen
@@ -72,6 +73,7 @@ def test_resumed_from_every_batch_the_samples_are_those_of_the_whole_run(root: P
         assert resumed.seen == whole[step:], f"cut after batch {step}"
 
 
+@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
 @pytest.mark.parametrize("limits", [{"limit_train_batches": 2}, {"max_epochs": -1, "max_steps": 7}])
 def test_so_they_are_where_the_trainer_limits_epochs_or_steps(root: Path, limits: dict[str, int]) -> None:
     whole = run(root, 0, [SaveEveryBatch(root)], **limits).seen
