@@ -7,9 +7,10 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonargparse
 import torch
@@ -22,11 +23,37 @@ BATCH = 64
 TARGET = 1.10
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and processor seconds; the second is less disturbed by other programs."""
-    wall, processor = time.perf_counter(), time.process_time()
+class Run(NamedTuple):
+    """Wall seconds of one bare pass, one pass of the suite, and the scores from its features."""
+
+    bare: float
+    update: float
+    compute: float
+
+    @property
+    def ratio(self) -> float:
+        """Validation over bare pass."""
+        return (self.update + self.compute) / self.bare
+
+
+def once(suite: ScoreSuite, batches: Sequence[Tensor], bare_first: bool) -> Run:
+    """Take both passes batch by batch in turn, so that other programs disturb both alike."""
+    suite.reset()
+    bare = update = 0.0
+    for batch in batches:
+        if bare_first:
+            bare += timed(partial(suite.extractor, batch))
+        update += timed(partial(suite.update, batch))
+        if not bare_first:
+            bare += timed(partial(suite.extractor, batch))
+    return Run(bare, update, timed(suite.compute))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Wall seconds."""
+    start = time.perf_counter()
     work()
-    return time.perf_counter() - wall, time.process_time() - processor
+    return time.perf_counter() - start
 
 
 def pictures(count: int, resolution: int, seed: int) -> Tensor:
@@ -45,7 +72,7 @@ def benchmark(
     Args:
         images: number of fakes and of reals.
         resolution: side in pixels.
-        repeats: measurements of each; the median counts.
+        repeats: measurements; the median counts. The first also prepares what is kept of the reference.
         threads: of torch; 0 keeps its own choice.
         out: JSON file for the figures.
     """
@@ -56,30 +83,8 @@ def benchmark(
     fake = pictures(images, resolution, 1).split(BATCH)
     real = torch.cat([extractor(batch).features for batch in pictures(images, resolution, 2).split(BATCH)])
 
-    def bare() -> None:
-        for batch in fake:
-            extractor(batch)
-
-    def validation() -> None:
-        suite.reset()
-        for batch in fake:
-            suite.update(batch)
-        suite.compute()
-
-    def reference() -> None:
-        suite.set_real(RealFeatures(real, moments(real), "benchmark", extractor.fingerprint))
-        suite.reset()
-        suite.update(fake[0])
-        suite.compute()
-
-    once, _ = timed(reference)
-    timed(validation)  # fills what is kept of the reference from one validation to the next
-    passes, validations = zip(*[(timed(bare), timed(validation)) for _ in range(repeats)], strict=True)
-    medians = {
-        f"{name}_{clock}_s": statistics.median(run[index] for run in runs)
-        for name, runs in (("bare_pass", passes), ("validation", validations))
-        for index, clock in enumerate(("wall", "cpu"))
-    }
+    suite.set_real(RealFeatures(real, moments(real), "benchmark", extractor.fingerprint))
+    runs = [once(suite, fake, bare_first=bool(number % 2)) for number in range(repeats)]
     result = {
         "n_fake": images,
         "n_real": images,
@@ -90,12 +95,10 @@ def benchmark(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
-        "reference_once_s": once,
-        **medians,
-        "bare_pass_wall_all_s": [run[0] for run in passes],
-        "validation_wall_all_s": [run[0] for run in validations],
-        "ratio_wall": medians["validation_wall_s"] / medians["bare_pass_wall_s"],
-        "ratio_cpu": medians["validation_cpu_s"] / medians["bare_pass_cpu_s"],
+        "runs": [run._asdict() | {"ratio": run.ratio} for run in runs],
+        "bare_pass_s": statistics.median(run.bare for run in runs),
+        "validation_s": statistics.median(run.update + run.compute for run in runs),
+        "ratio": statistics.median(run.ratio for run in runs),
         "target_ratio": TARGET,
     }
     print(json.dumps(result, indent=2))
