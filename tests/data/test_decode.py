@@ -6,11 +6,12 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from gansharing.data.decode import BadImage, Recipe, decode, decode_rgb
-from gansharing.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
+
+from gansharing.data.decode import BadImage, Recipe, decode, decode_rgb
+from gansharing.errors import UserError
 from tests.data.helpers import encoded, noise, png
 
 
@@ -122,7 +123,12 @@ def huge_png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,11 @@ def test_bombs_are_refused_before_they_are_unpacked(side: int) -> None:
         exact(huge_png(side, side))
 
 
-@given(st.binary(max_size=200), st.integers(0, 300), st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"]))
+@given(
+    st.binary(max_size=200),
+    st.integers(0, 300),
+    st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"]),
+)
 def test_damage_anywhere_is_an_image_or_a_bad_image(junk: bytes, place: int, kind: str) -> None:
     data = bytearray(encoded(noise(1), kind))
     data[place : place + len(junk)] = junk

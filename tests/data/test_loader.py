@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gansharing.data import CachedImages, ResumableLoader
 from gansharing.data.loader import rank_share, sample_index, sample_order
 from gansharing.errors import UserError
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def images(count: int, side: int = 8) -> CachedImages:

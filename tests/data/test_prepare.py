@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from gansharing.data import CachedImages, Recipe, cache_root, open_source, prepare
 from gansharing.errors import UserError
-from PIL import Image
 from tests.data.helpers import fill, pack, png
 
 
@@ -32,7 +33,8 @@ def ready(path: Path, resolution: int = 16, share: float = 0.01) -> CachedImages
 
 def folders(cache: Path) -> list[Path]:
     """What lies in the cache beside locks and reports."""
-    return sorted(p for p in (cache / "images").iterdir() if p.is_dir()) if cache.exists() else []
+    images = cache / "images"
+    return sorted(p for p in images.iterdir() if p.is_dir()) if images.exists() else []
 
 
 def spoiled(root: Path, good: int) -> Path:
@@ -57,9 +59,14 @@ def test_it_holds_the_sources_pixels_labels_and_names(tmp_path: Path, cache: Pat
 def test_a_batch_equals_single_reads_and_lies_in_channels_last(tmp_path: Path) -> None:
     images = ready(fill(tmp_path / "x", [f"{i}.png" for i in range(6)]))
     batch = images.batch([4, 0, 4])
-    assert batch["image"].is_contiguous(memory_format=torch.channels_last) and batch["image"].dtype == torch.uint8
+    assert (
+        batch["image"].is_contiguous(memory_format=torch.channels_last)
+        and batch["image"].dtype == torch.uint8
+    )
     for place, row in enumerate([4, 0, 4]):
-        assert torch.equal(batch["image"][place], torch.from_numpy(images.images[row].transpose(2, 0, 1).copy()))
+        assert torch.equal(
+            batch["image"][place], torch.from_numpy(images.images[row].transpose(2, 0, 1).copy())
+        )
         assert torch.equal(batch["image"][place], images[row]["image"])
         assert torch.equal(batch["image"][place], images.__getitems__([row])[0]["image"])
 
@@ -254,7 +261,12 @@ def test_the_manifest_tells_how_it_was_made(tmp_path: Path, cache: Path) -> None
         warnings.simplefilter("ignore")
         images = ready(spoiled(tmp_path / "x", good=4), share=0.9)
     manifest = json.loads((folders(cache)[0] / "manifest.json").read_text())
-    assert manifest["recipe"] == {"resolution": 16, "crop": "none", "background": "white", "resample": "lanczos"}
+    assert manifest["recipe"] == {
+        "resolution": 16,
+        "crop": "none",
+        "background": "white",
+        "resample": "lanczos",
+    }
     assert manifest["names"] == images.names and len(manifest["bad"]) == 3
     digests = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((tmp_path / "x").iterdir())]
     assert manifest["source_hash"] == hashlib.sha256("".join(digests).encode()).hexdigest()

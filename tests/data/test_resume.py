@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from tests.data.helpers import fill
 from gansharing.data import ImageData
+from tests.data.helpers import fill
 
 COUNT, BATCH, EPOCHS = 14, 4, 3
 STEPS = EPOCHS * (COUNT // BATCH)
@@ -40,7 +40,9 @@ class SaveEveryBatch(Callback):
         trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
-def run(root: Path, workers: int, callbacks: list[Callback], resume: Path | None = None, **limits: Any) -> Recorder:
+def run(
+    root: Path, workers: int, callbacks: list[Callback], resume: Path | None = None, **limits: Any
+) -> Recorder:
     model = Recorder()
     trainer = Trainer(
         accelerator="cpu",
@@ -78,4 +80,6 @@ def test_resumed_from_every_batch_the_samples_are_those_of_the_whole_run(root: P
 def test_so_they_are_where_the_trainer_limits_epochs_or_steps(root: Path, limits: dict[str, int]) -> None:
     whole = run(root, 0, [SaveEveryBatch(root)], **limits).seen
     for step in range(1, len(whole)):
-        assert run(root, 0, [], root / f"{step}.ckpt", **limits).seen == whole[step:], f"cut after batch {step}"
+        assert run(root, 0, [], root / f"{step}.ckpt", **limits).seen == whole[step:], (
+            f"cut after batch {step}"
+        )

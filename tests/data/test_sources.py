@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gansharing.data import Source, open_source
 from gansharing.errors import UserError
 from tests.data.helpers import fill, pack, png
@@ -36,7 +37,9 @@ def test_sub_folders_are_classes_numbered_in_sorted_order(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("held", ["val", "valid", "validation", "test"])
 def test_train_and_held_out_folders_are_splits_with_the_same_labels(tmp_path: Path, held: str) -> None:
-    source = open_source(fill(tmp_path, ["train/a/0.png", "train/c/0.png", f"{held}/b/0.png", f"{held}/c/1.png"]))
+    source = open_source(
+        fill(tmp_path, ["train/a/0.png", "train/c/0.png", f"{held}/b/0.png", f"{held}/c/1.png"])
+    )
     name = "test" if held == "test" else "val"
     assert source.splits == sorted(["train", name]) and source.classes == ["a", "b", "c"]
     assert labels(source.take(name)) == {f"{held}/b/0.png": 1, f"{held}/c/1.png": 2}
@@ -163,7 +166,11 @@ def test_hostile_zips_are_refused_in_one_line(tmp_path: Path, make: Any, fault: 
 
 @pytest.mark.parametrize(
     ("path", "remedy"),
-    [("twemojis", "did you mean twemoji"), ("nowhere/at/all", "name a folder"), ("file.rar", "put the images")],
+    [
+        ("twemojis", "did you mean twemoji"),
+        ("nowhere/at/all", "name a folder"),
+        ("file.rar", "put the images"),
+    ],
 )
 def test_a_path_that_is_nothing_is_refused(
     tmp_path: Path, path: str, remedy: str, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from gansharing.data import open_source
 from gansharing.errors import UserError
 from tests.data.helpers import png
@@ -54,7 +55,11 @@ def test_plain_bytes_without_labels_under_any_name(tmp_path: Path) -> None:
 
 def test_a_folder_of_parquet_files_has_the_splits_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    for name, seeds in {"train-00000-of-00002": [0, 1], "train-00001-of-00002": [2], "validation": [9]}.items():
+    for name, seeds in {
+        "train-00000-of-00002": [0, 1],
+        "train-00001-of-00002": [2],
+        "validation": [9],
+    }.items():
         pq.write_table(table(seeds), tmp_path / "data" / f"{name}.parquet")
     assert content(tmp_path) == [(png(0), 0), (png(1), 0), (png(2), 0)]
     assert content(tmp_path, "val") == [(png(9), 0)]
@@ -97,7 +102,9 @@ def test_rows_without_bytes_are_unreadable_not_dropped(tmp_path: Path) -> None:
         ({"image": pa.array([], pa.binary())}, "no rows"),
     ],
 )
-def test_tables_without_usable_columns_are_refused(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
+def test_tables_without_usable_columns_are_refused(
+    tmp_path: Path, columns: dict[str, Any], fault: str
+) -> None:
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(UserError, match=fault):
         open_source(tmp_path / "x.parquet")
