@@ -14,6 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import gansharing.augment
 import gansharing.data
@@ -38,6 +39,7 @@ _CALLBACKS = {
     "scores": cb.Scores,
     "grids": cb.Grids,
     "predictions": cb.Predictions,
+    "throughput": cb.Throughput,
     "progress": cb.Progress,
     "best": cb.BestCheckpoint,
     "resume": cb.Resumable,
@@ -85,6 +87,9 @@ class CLI(LightningCLI):
         else:
             config.ckpt_path = resolve_checkpoint(ckpt_path, trainer.default_root_dir)
             trainer.default_root_dir = trainer.default_root_dir or _run_of(config.ckpt_path)
+        if trainer.enable_progress_bar is False:  # Lightning refuses a bar in the list then
+            parser = self._parser(self.subcommand)
+            parser.callback_keys = [key for key in parser.callback_keys if key != "progress"]
         if trainer.logger in (None, True):
             trainer.logger = _loggers(trainer.default_root_dir) if self.subcommand == "fit" else False
 
@@ -185,7 +190,7 @@ def main(args: Sequence[str] | None = None) -> None:
             run_tool(args)
         else:
             raise UserError(usage.unknown_command(args[0], [*_VERBS, *TOOLS]))
-    except UserError as error:
+    except (UserError, MisconfigurationException) as error:
         if os.environ.get("GANSHARING_TRACEBACK"):
             raise
         print(f"gansharing: error: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from gansharing.callbacks.progress import Progress
 from gansharing.callbacks.report import Report
 from gansharing.callbacks.resume import Resumable, TrainingStopped
 from gansharing.callbacks.scores import Scores
+from gansharing.callbacks.throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
@@ -18,5 +19,6 @@ __all__ = [
     "Report",
     "Resumable",
     "Scores",
+    "Throughput",
     "TrainingStopped",
 ]

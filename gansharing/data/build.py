@@ -48,7 +48,9 @@ def build(
     temporary: Path | None = None
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        manifest = _decode_all(source, recipe, digests, temporary, progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            manifest = _decode_all(source, recipe, digests, temporary, progress)
         report = folder.with_name(f"{folder.name}.report.txt")
         write_report(report, source, manifest)
         refuse_if_too_many(len(manifest["bad"]), len(source.items), max_bad_share, source.location, report)
@@ -128,8 +130,7 @@ def _in_order(
 ) -> Iterator[tuple[Item, np.ndarray | BadImage]]:
     """Decoded images in the source's order, a bounded number of them ahead of the consumer."""
     waiting: deque[tuple[Item, Future[np.ndarray | BadImage]]] = deque()
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers()) as pool:
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(workers()) as pool:
         try:
             for item, digest in zip(source.items, digests, strict=True):
                 waiting.append((item, pool.submit(_decode_one, source, item, recipe, digest)))

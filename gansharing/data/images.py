@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from gansharing.data.cache import CachedImages
@@ -93,6 +94,7 @@ class ImageData(LightningDataModule):
         self.reference_split, self.val_fraction = reference_split, val_fraction
         self.num_workers, self.drop_last, self.seed = num_workers, drop_last, seed
         self.max_bad_share = max_bad_share
+        self._prepared = False
         # Not logged: the module has options of the same names (resolution), which loggers refuse to merge.
         self.save_hyperparameters(logger=False)
 
@@ -105,11 +107,14 @@ class ImageData(LightningDataModule):
         """Build the cache, in one process of each machine."""
         for source in self._sources().values():
             prepare(source, self.recipe, max_bad_share=self.max_bad_share)
+        self._prepared = True
 
     def setup(self, stage: str = "fit") -> None:
         """Map the cache (and build it, where :meth:`prepare_data` was not called)."""
+        # Other processes of a run only map what the first one prepared and spoke of.
+        warn = not self._prepared and rank_zero_only.rank == 0
         splits = {
-            name: prepare(source, self.recipe, max_bad_share=self.max_bad_share, progress=False)
+            name: prepare(source, self.recipe, max_bad_share=self.max_bad_share, progress=False, warn=warn)
             for name, source in self._sources().items()
         }
         if self.val_fraction:

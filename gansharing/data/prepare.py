@@ -19,7 +19,7 @@ from gansharing.errors import UserError
 
 
 def prepare(
-    source: Source, recipe: Recipe, *, max_bad_share: float = 0.01, progress: bool = True
+    source: Source, recipe: Recipe, *, max_bad_share: float = 0.01, progress: bool = True, warn: bool = True
 ) -> CachedImages:
     """The source's images at one size, from the cache or decoded into it.
 
@@ -31,6 +31,7 @@ def prepare(
         recipe: How images are brought to one size.
         max_bad_share: Share of files that may be unusable; each is listed in a report beside the cache.
         progress: Whether to show a bar while decoding.
+        warn: Whether to say, in one line, that some files are unusable.
 
     Raises:
         UserError: Too many files are unusable, the disk is full, or the cache cannot be written.
@@ -51,7 +52,7 @@ def prepare(
     refuse_if_too_many(
         len(manifest["bad"]), len(source.items), max_bad_share, source.location, report_path(folder)
     )
-    if manifest["bad"]:
+    if manifest["bad"] and warn:
         warnings.warn(
             warning_line(len(manifest["bad"]), len(source.items), report_path(folder)), stacklevel=2
         )
