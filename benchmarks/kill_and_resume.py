@@ -52,9 +52,18 @@ resume: {every_n_steps: 3}
 def content_hash(path: Path) -> str:
     """sha256 of every tensor and plain value of a checkpoint but the wall-clock ones."""
     checkpoint = read_checkpoint(path)
-    checkpoint["callbacks"] = {k: v for k, v in checkpoint["callbacks"].items() if k.startswith(("Scores", "GeneratorEMA"))}
+    checkpoint["callbacks"] = {
+        k: v for k, v in checkpoint["callbacks"].items() if k.startswith(("Scores", "GeneratorEMA"))
+    }
     digest = hashlib.sha256()
-    for key in ("state_dict", "live_generator", "optimizer_states", "clock", "random_states", "averaging_count"):
+    for key in (
+        "state_dict",
+        "live_generator",
+        "optimizer_states",
+        "clock",
+        "random_states",
+        "averaging_count",
+    ):
         _feed(digest, checkpoint[key])
     return digest.hexdigest()
 
@@ -80,7 +89,12 @@ def start(run: Path, config: Path, workers: int, resume: bool) -> subprocess.Pop
     command += ["--ckpt_path", "last"] if resume else []
     # One thread: the sum order of a convolution's gradients may depend on their number.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=(run.parent / f"{run.name}.log").open("ab"))
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=(run.parent / f"{run.name}.log").open("ab"),
+    )
 
 
 def training_seconds(run: Path, process: subprocess.Popen[bytes]) -> float:
@@ -150,8 +164,11 @@ def main(
                 ]
                 equal = sum(row["hash"] == expected for row in rows)
                 saves = sum(row["mid_save"] for row in rows)
-                print(f"{kind}, {count} workers: {equal} of {trials} equal the uninterrupted run ({saves} mid-save)")
-                results.append({"signal": kind, "workers": count, "equal": equal, "trials": trials, "rows": rows})
+                outcome = f"{equal} of {trials} equal the uninterrupted run ({saves} killed mid-save)"
+                print(f"{kind}, {count} workers: {outcome}")
+                results.append(
+                    {"signal": kind, "workers": count, "equal": equal, "trials": trials, "rows": rows}
+                )
     if out:
         Path(out).write_text(json.dumps(results, indent=2) + "\n")
     if any(result["equal"] != result["trials"] for result in results):

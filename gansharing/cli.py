@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import gansharing.augment
 import gansharing.data
@@ -142,7 +142,10 @@ class _Chatter(logging.Filter):
 
 
 def _quieten() -> None:
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector"):
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.trainer.connectors.checkpoint_connector",
+    ):
         logging.getLogger(name).addFilter(_Chatter())
     # Lightning 2.6.6 beside torch 2.13; its summary counts bf16-mixed weights as 32 bits, which they are.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
@@ -153,7 +156,9 @@ def train(args: Sequence[str]) -> None:
     """Run one of LightningCLI's verbs."""
     _quieten()
     # "ddp", which "auto" chooses for several devices, means the strategy that two players can use.
-    StrategyRegistry.register("ddp", ExplicitDDP, description="DDP processes, explicit reductions", override=True)
+    StrategyRegistry.register(
+        "ddp", ExplicitDDP, description="DDP processes, explicit reductions", override=True
+    )
     CLI(
         GenerativeSetup,
         LightningDataModule,

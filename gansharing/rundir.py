@@ -55,8 +55,12 @@ def resolve_checkpoint(ckpt_path: str | None, run: str | None) -> str | None:
     """
     if ckpt_path in _NAMES:
         if run is None:
-            raise UserError(f"--ckpt_path {ckpt_path} needs a run: add --trainer.default_root_dir RUN, or name the file")
+            raise UserError(
+                f"--ckpt_path {ckpt_path} needs a run: add --trainer.default_root_dir RUN, or name the file"
+            )
         ckpt_path = str(Path(run) / "checkpoints" / f"{ckpt_path}.ckpt")
     if ckpt_path is not None and not Path(ckpt_path).is_file():
-        raise UserError(f"no checkpoint at {ckpt_path}; check the path (runs keep theirs in RUN/checkpoints/)")
+        raise UserError(
+            f"no checkpoint at {ckpt_path}; check the path (runs keep theirs in RUN/checkpoints/)"
+        )
     return ckpt_path

@@ -18,7 +18,9 @@ def parse_seeds(text: str) -> list[int]:
     for part in str(text).split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None:
-            raise UserError(f"seeds: '{part}' is neither a number nor a range; write for example 0-15 or 3,5,8-10")
+            raise UserError(
+                f"seeds: '{part}' is neither a number nor a range; write for example 0-15 or 3,5,8-10"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= 1_000_000:
             raise UserError(f"seeds: the range {part} runs backwards or is longer than 1,000,000")

@@ -34,7 +34,7 @@ Use what was trained (needs neither data nor configuration)
   gansharing data list|prepare|emoji4              known data sets; decode a folder once; four emoji styles
 
 Every command has --help (gansharing fit --help, gansharing fit --model.help Adversarial, ...).
-A run lives in runs/NAME-001: config.yaml, results.json, curves.png, images/, checkpoints/, csv/, tensorboard/.
+A run lives in runs/NAME-001: config.yaml results.json curves.png images/ checkpoints/ csv/ tensorboard/
 GANSHARING_CACHE sets where decoded images and features are kept, GANSHARING_TRACEBACK=1 shows tracebacks.
 """
 
@@ -54,7 +54,7 @@ def known_keys(parser: argparse.ArgumentParser) -> set[str]:
     keys = {action.dest for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")}
     for classes in _class_trees():
         for cls in classes:
-            keys |= {name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "args", "kwargs")}
+            keys |= {name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")}
     return keys
 
 
@@ -64,10 +64,13 @@ def _class_trees() -> list[list[type]]:
     from gansharing.objectives import AdversarialLoss, Regularizer
 
     def tree(cls: type) -> list[type]:
-        found = [cls, *(deeper for sub in cls.__subclasses__() for deeper in tree(sub))]
+        children: list[type] = cls.__subclasses__()
+        found = [cls, *(deeper for child in children for deeper in tree(child))]
         return [c for c in found if c.__module__.startswith("gansharing")]
 
-    return [tree(cls) for cls in (Network, LightningModule, LightningDataModule, AdversarialLoss, Regularizer)]
+    return [
+        tree(cls) for cls in (Network, LightningModule, LightningDataModule, AdversarialLoss, Regularizer)
+    ]
 
 
 _UNKNOWN = (
@@ -103,7 +106,9 @@ def _innermost(message: str) -> str:
     for line in lines:
         if line.startswith("there is no option"):
             return line
-    telling = [line for line in lines if "NoneType" not in line and not line.endswith(("Errors:", "subtypes"))]
+    telling = [
+        line for line in lines if "NoneType" not in line and not line.endswith(("Errors:", "subtypes"))
+    ]
     text = " ".join(telling[:3] or lines)
     return re.sub(r'Parser key "([^"]+)":', r"option '\1':", text)
 
@@ -128,7 +133,9 @@ def with_config_of_checkpoint(args: list[str], carried: Callable[[str], dict[str
     if path is None:
         return args
     config = carried(path)
-    kept = {key: config[key] for key in ("seed_everything", "model", "data", "scores", "ema") if key in config}
+    kept = {
+        key: config[key] for key in ("seed_everything", "model", "data", "scores", "ema") if key in config
+    }
     return [args[0], "--config", yaml.safe_dump(kept), *args[1:]]
 
 
@@ -149,4 +156,6 @@ def check_choice(name: str, value: str, known: Iterable[str]) -> None:
     """
     known = list(known)
     if value not in known:
-        raise UserError(f"{name} '{value}' is not known{_nearest(value, known)}; use one of {', '.join(known)}")
+        raise UserError(
+            f"{name} '{value}' is not known{_nearest(value, known)}; use one of {', '.join(known)}"
+        )

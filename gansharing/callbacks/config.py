@@ -31,6 +31,8 @@ class RunConfig(SaveConfigCallback):
         write_atomically(path, lambda file: file.write(self._text.encode()))
         log_config(trainer, yaml.safe_load(self._text))
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add the configuration."""
         checkpoint["config"] = self._text

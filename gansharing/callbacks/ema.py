@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -46,7 +46,7 @@ class GeneratorEMA(WeightAveraging):
         else:
             torch._foreach_copy_(averaged, current)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Copy the generator when training begins."""
         if stage == "fit":
             self._average_model = AveragedModel(
@@ -54,27 +54,27 @@ class GeneratorEMA(WeightAveraging):
             )
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update the average after a generator step."""
-        super().on_train_batch_end(trainer, pl_module.generator, outputs, batch, batch_idx)  # type: ignore[arg-type]
+        super().on_train_batch_end(trainer, pl_module.generator, outputs, batch, batch_idx)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Nothing is averaged per epoch."""
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Leave the averaged weights in the module."""
-        super().on_train_end(trainer, pl_module.generator)  # type: ignore[arg-type]
+        super().on_train_end(trainer, pl_module.generator)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Swap the averaged weights in."""
-        super().on_validation_epoch_start(trainer, pl_module.generator)  # type: ignore[arg-type]
+        super().on_validation_epoch_start(trainer, pl_module.generator)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Swap the trained weights back."""
-        super().on_validation_epoch_end(trainer, pl_module.generator)  # type: ignore[arg-type]
+        super().on_validation_epoch_end(trainer, pl_module.generator)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Put the averaged generator in ``state_dict`` and the live one beside it."""
         if self._average_model is None:
             return
@@ -84,11 +84,13 @@ class GeneratorEMA(WeightAveraging):
         checkpoint["state_dict"] = state | averaged
         checkpoint["averaging_count"] = int(self._average_model.n_averaged)
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Restore both generators."""
         if self._average_model is None:
             return
-        averaged = {k.removeprefix(_PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(_PREFIX)}
+        averaged = {
+            k.removeprefix(_PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(_PREFIX)
+        }
         self._average_model.module.load_state_dict(averaged)
         self._average_model.n_averaged.fill_(checkpoint.get("averaging_count", 0))
         pl_module.generator.load_state_dict(checkpoint.get(_LIVE, averaged))

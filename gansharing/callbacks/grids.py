@@ -45,7 +45,13 @@ class Grids(Callback):
         self._tiles = []
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, _: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        _: int = 0,
     ) -> None:
         """Keep tiles until the picture is full."""
         missing = self.columns * self.rows - sum(len(part) for part in self._tiles)

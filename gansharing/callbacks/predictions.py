@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gansharing.seeds import parse_seeds
@@ -22,14 +22,20 @@ class Predictions(Callback):
         self.out, self.seeds = out, parse_seeds(seeds)
         self.folder: Path | None = None
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Ask the setup for the seeds."""
         if stage == "predict":
             pl_module.prediction_seeds = self.seeds
             self.folder = Path(self.out or Path(trainer.default_root_dir) / "predictions")
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, _: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        _: int = 0,
     ) -> None:
         """Write one file an image."""
         if self.folder is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gansharing.callbacks.loggers import log_artifact, log_image
@@ -29,25 +29,27 @@ class Report(Callback):
     def __init__(self) -> None:
         self._seconds_before, self._started = 0.0, 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock; write the first results, those of the untrained network."""
         self._started = time.monotonic()
         self._write(trainer, pl_module, "running")
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the results so far."""
         if trainer.state.fn == "fit":  # type: ignore[attr-defined]
             self._write(trainer, pl_module, "running")
             log_image(trainer, "curves", Path(trainer.default_root_dir) / "curves.png")
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the final results and hand the checkpoints to loggers that keep artifacts."""
         self._write(trainer, pl_module, "finished")
         if trainer.is_global_zero:
             for name in ("best", "last"):
-                log_artifact(trainer, name, "model", Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt")
+                log_artifact(
+                    trainer, name, "model", Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt"
+                )
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Say why the run ended."""
         if self._started:
             self._write(trainer, pl_module, f"stopped: {type(exception).__name__}")
@@ -64,7 +66,7 @@ class Report(Callback):
         """Continue the wall time."""
         self._seconds_before = state_dict["seconds"]
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule, status: str) -> None:
+    def _write(self, trainer: Trainer, pl_module: Any, status: str) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(trainer.default_root_dir)
@@ -75,7 +77,7 @@ class Report(Callback):
         if rows:
             curves(rows, folder / "curves.png")
 
-    def results(self, trainer: Trainer, pl_module: LightningModule, status: str) -> dict[str, Any]:
+    def results(self, trainer: Trainer, pl_module: Any, status: str) -> dict[str, Any]:
         """The run in one dictionary: scores with their protocol, counts, seed, versions, time."""
         scores = next((c for c in trainer.callbacks if isinstance(c, Scores)), None)  # type: ignore[attr-defined]
         history = scores.history if scores else []
@@ -91,20 +93,24 @@ class Report(Callback):
             "protocol": scores.protocol() if scores else {},
             "history": history,
             "parameters": {
-                network: sum(p.numel() for p in module.parameters()) for network, module in pl_module.networks().items()
+                network: sum(p.numel() for p in module.parameters())
+                for network, module in pl_module.networks().items()
             },
             "seed": torch.initial_seed(),
             "world_size": trainer.world_size,
             "precision": str(trainer.precision),
             "device": f"{platform.machine()} {pl_module.device}",
             "git": git_hash(),
-            "versions": {package: version(package) for package in _PACKAGES} | {"python": platform.python_version()},
+            "versions": {package: version(package) for package in _PACKAGES}
+            | {"python": platform.python_version()},
         }
 
 
 def metric_rows(folder: Path) -> list[dict[str, str]]:
     """Rows of all ``metrics.csv`` of a run, oldest first: a resumed run writes a further file."""
-    files = sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    files = sorted(
+        folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])
+    )
     return [row for path in files for row in read_metrics(path)]
 
 
@@ -112,7 +118,10 @@ def git_hash() -> str | None:
     """Commit of the working directory, with ``+`` when it has uncommitted changes; ``None`` outside git."""
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"], capture_output=True, text=True, timeout=10
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

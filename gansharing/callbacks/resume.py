@@ -50,7 +50,9 @@ class Resumable(Checkpoint):
         """Where the checkpoint of ``trainer``'s run lies."""
         return Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add the random states of every process, in the order of ranks."""
         states: list[Any] = [random_state()]
         if trainer.world_size > 1:
@@ -58,7 +60,9 @@ class Resumable(Checkpoint):
             dist.all_gather_object(states, random_state())
         checkpoint["random_states"] = states
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Keep this process's random state until training starts."""
         states = checkpoint.get("random_states", [])
         if trainer.global_rank < len(states):
@@ -101,7 +105,9 @@ class Resumable(Checkpoint):
         step = trainer.global_step
         if step == self._saved_step:
             return False
-        last = step == trainer.max_steps or (trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs)
+        last = step == trainer.max_steps or (
+            trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+        )
         late = time.monotonic() - self._saved_at > 60 * self.minutes
         return last or step % self.every_n_steps == 0 or trainer.strategy.broadcast(late)
 
@@ -110,8 +116,8 @@ class Resumable(Checkpoint):
         for name, value in (outputs or {}).items():
             if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
                 raise UserError(
-                    f"{name} is {value.item()} at step {trainer.global_step}: training has diverged; the last good "
-                    "checkpoint is kept. Resume from it with a lower learning rate or precision 32"
+                    f"{name} is {value.item()} at step {trainer.global_step}: training has diverged; the "
+                    "last good checkpoint is kept, resume from it with a lower learning rate or precision 32"
                 )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gansharing.errors import UserError
@@ -55,14 +55,16 @@ class Scores(Callback):
         """How the scores were taken; empty before the first validation."""
         return self._suite.protocol() if self._suite is not None else {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Ask the setup for :attr:`num_samples` images a validation, and load the extractor."""
         if stage == "predict":
             return
         pl_module.evaluation_samples = self.num_samples
         if self._suite is None:
             extractor = build_extractor(self.extractor, weights=self.weights, resize=self.resize)
-            self._suite = ScoreSuite(extractor.to(pl_module.device), metrics=self.metrics, bootstrap=self.bootstrap)
+            self._suite = ScoreSuite(
+                extractor.to(pl_module.device), metrics=self.metrics, bootstrap=self.bootstrap
+            )
 
     def _reset(self, trainer: Trainer) -> ScoreSuite:
         suite = self._suite
@@ -72,12 +74,14 @@ class Scores(Callback):
         if not suite.has_real:
             reference = getattr(trainer.datamodule, "reference", None)  # type: ignore[attr-defined]
             if reference is None:
-                raise UserError("scores need a data module with a reference set; use data: ImageData, or drop Scores")
+                raise UserError(
+                    "scores need a data module with a reference set; use data: ImageData, or drop Scores"
+                )
             suite.set_real(real_features(reference, suite.extractor))
         return suite
 
     @torch.no_grad()
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Score the untrained network."""
         if not self.untrained or trainer.global_step > 0 or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -91,18 +95,24 @@ class Scores(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(scores, step=0)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Forget the previous images."""
         self._reset(trainer)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, _: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        _: int = 0,
     ) -> None:
         """Extract the features of a batch of generated images."""
         if self._suite is not None:
             self._suite.update(outputs["images"])
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Compute, log and remember the scores."""
         if self._suite is None:
             return
@@ -110,11 +120,19 @@ class Scores(Callback):
         self._record(trainer, pl_module, scores)
         pl_module.log_dict(scores, rank_zero_only=False)
 
-    on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
-    on_test_epoch_end = on_validation_epoch_end
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """As before a validation."""
+        self.on_validation_epoch_start(trainer, pl_module)
 
-    def _record(self, trainer: Trainer, pl_module: LightningModule, scores: dict[str, float]) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """As in a validation."""
+        self.on_validation_batch_end(trainer, pl_module, *args, **kwargs)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """As after a validation."""
+        self.on_validation_epoch_end(trainer, pl_module)
+
+    def _record(self, trainer: Trainer, pl_module: Any, scores: dict[str, float]) -> None:
         entry = {"step": trainer.global_step, "images": pl_module.images} | scores
         self.history = [old for old in self.history if old["step"] != entry["step"]] + [entry]
 

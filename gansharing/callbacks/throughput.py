@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 
@@ -14,19 +14,19 @@ class Throughput(Callback):
         self._since = (0.0, 0, 0)
         self.seconds_per_step = 0.0
 
-    def _restart(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _restart(self, trainer: Trainer, pl_module: Any) -> None:
         self._since = (time.monotonic(), trainer.global_step, pl_module.images)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock."""
         self._restart(trainer, pl_module)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Leave the validation out."""
         self._restart(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log and start anew."""
         since, step, images = self._since

@@ -13,7 +13,9 @@ from gansharing.files import write_atomically
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written atomically and durably, read without executing anything."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
         """Save ``checkpoint`` to the local ``path``.
 
         Raises:
@@ -22,10 +24,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             write_atomically(path, lambda file: torch.save(checkpoint, file))
         except RuntimeError as error:  # how torch reports a failed write
-            raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?") from error
+            raise UserError(
+                f"cannot write {path}: {str(error).splitlines()[0]}; is the disk full?"
+            ) from error
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any = lambda storage, _: storage, weights_only: bool | None = None
+        self,
+        path: str | Path,
+        map_location: Any = lambda storage, _: storage,
+        weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Load a checkpoint; pickled code is refused whatever ``weights_only`` says.
 
@@ -50,8 +57,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "Unsupported" in str(error) or "Weights only load failed" in reason:
-            reason = "it holds pickled objects, which are never executed; use 'gansharing import' for files of other projects"
+            reason = "it holds pickled objects, which are never executed; see 'gansharing import --help'"
         raise UserError(f"cannot read the checkpoint {path}: {reason}") from error
     if not isinstance(content, dict):
-        raise UserError(f"cannot read the checkpoint {path}: it holds a {type(content).__name__}, not a checkpoint")
+        raise UserError(
+            f"cannot read the checkpoint {path}: it holds a {type(content).__name__}, not a checkpoint"
+        )
     return content

@@ -21,7 +21,7 @@ _ALLOWED = {
 }
 
 
-class Placeholder(dict):
+class Placeholder(dict[Any, Any]):
     """Stands for an object whose class is never looked up; swallows whatever the pickle does to it."""
 
     def __new__(cls, *_: Any, **__: Any) -> "Placeholder":

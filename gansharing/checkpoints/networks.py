@@ -39,7 +39,9 @@ def load(path: str | Path, part: str = "generator") -> Network:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"{path} does not fit the network it names: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{path} does not fit the network it names: {' '.join(str(error).split())}"
+        ) from error
     return network.eval().requires_grad_(False)
 
 
@@ -55,7 +57,9 @@ def find_checkpoint(path: str | Path) -> Path:
         for name in ("best.ckpt", "last.ckpt"):
             if (folder / name).is_file():
                 return folder / name
-        raise UserError(f"no checkpoint in {path}; expected best.ckpt or last.ckpt in it or in its checkpoints/")
+        raise UserError(
+            f"no checkpoint in {path}; expected best.ckpt or last.ckpt in it or in its checkpoints/"
+        )
     if not path.is_file():
         raise UserError(f"no file {path}; pass a .ckpt, a .safetensors or a run's folder")
     return path
@@ -82,7 +86,9 @@ def _read_safetensors(path: Path, part: str) -> tuple[dict[str, Any], dict[str, 
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise UserError(f"{path} is damaged or no safetensors file: {error}") from error
     if not isinstance(meta, dict) or "network" not in meta:
-        raise UserError(f"{path} has no gansharing header, so its network is unknown; make it with 'gansharing export'")
+        raise UserError(
+            f"{path} has no gansharing header, so its network is unknown; make it with 'gansharing export'"
+        )
     if meta.get("part") != part:
         raise UserError(f"{path} holds a {meta.get('part')}, not a {part}")
     return meta["network"], state

@@ -9,7 +9,13 @@ from gansharing.errors import UserError
 from gansharing.networks import DCGANDiscriminator, Network, SpectralStyleGenerator
 
 # The original's discriminator is one Sequential: index of each convolution, and of each batch norm, by level.
-_CONVOLUTIONS = {0: "blocks.0.conv", 2: "blocks.1.conv", 5: "blocks.2.conv", 8: "blocks.3.conv", 11: "to_score"}
+_CONVOLUTIONS = {
+    0: "blocks.0.conv",
+    2: "blocks.1.conv",
+    5: "blocks.2.conv",
+    8: "blocks.3.conv",
+    11: "to_score",
+}
 _NORMS = {3: "blocks.1.norm", 6: "blocks.2.norm", 9: "blocks.3.norm"}
 # Spectral norm of torch.nn.utils (old) and of torch.nn.utils.parametrizations (new) name the same tensors.
 _SPECTRAL = {
@@ -87,5 +93,7 @@ def _discriminator(state: Mapping[str, Tensor]) -> tuple[Network, dict[str, Tens
     kinds = {frozenset(): "none", frozenset({2, 5, 8}): "middle", frozenset(_CONVOLUTIONS): "all"}
     kind = kinds.get(frozenset(spectral))
     if kind is None or "blocks.0.conv.weight" not in renamed and kind != "all":
-        raise UserError("not a Spectral Style-DCGAN discriminator: expected tensors model.{0,2,5,8,11}.weight*")
+        raise UserError(
+            "not a Spectral Style-DCGAN discriminator: expected tensors model.{0,2,5,8,11}.weight*"
+        )
     return DCGANDiscriminator(spectral_norm=kind, init="torch"), renamed  # type: ignore[arg-type]

@@ -95,6 +95,8 @@ class ImageData(LightningDataModule):
         self.num_workers, self.drop_last, self.seed = num_workers, drop_last, seed
         self.max_bad_share = max_bad_share
         self._prepared = False
+        self._loader: ResumableLoader | None = None
+        self._restored: dict[str, Any] = {}
         # Not logged: the module has options of the same names (resolution), which loggers refuse to merge.
         self.save_hyperparameters(logger=False)
 
@@ -111,8 +113,9 @@ class ImageData(LightningDataModule):
 
     def setup(self, stage: str = "fit") -> None:
         """Map the cache (and build it, where :meth:`prepare_data` was not called)."""
+        self._loader, self._restored = None, {}
         # Other processes of a run only map what the first one prepared and spoke of.
-        warn = not self._prepared and rank_zero_only.rank == 0
+        warn = not self._prepared and getattr(rank_zero_only, "rank", 0) == 0
         splits = {
             name: prepare(source, self.recipe, max_bad_share=self.max_bad_share, progress=False, warn=warn)
             for name, source in self._sources().items()
@@ -126,8 +129,8 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of this process, in the order that ``seed`` decides."""
-        trainer = self.trainer
-        return ResumableLoader(
+        trainer, earlier = self.trainer, self._loader
+        self._loader = ResumableLoader(
             self.train_set,
             self.batch_size,
             seed=self.seed,
@@ -136,6 +139,19 @@ class ImageData(LightningDataModule):
             drop_last=self.drop_last,
             num_workers=self.num_workers,
         )
+        if earlier is not None and trainer is not None:
+            self._loader.load_state_dict(earlier.state_dict())  # the trainer reloads its loaders in a run
+        elif self._restored:
+            self._loader.load_state_dict(self._restored)
+        return self._loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's position; Lightning restores its own copy only for runs cut within an epoch."""
+        return {} if self._loader is None else {"train": self._loader.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next :meth:`train_dataloader` go on where ``state_dict`` was taken."""
+        self._restored = state_dict.get("train", {})
 
     def val_dataloader(self) -> Any:
         """What the module asks for: a GAN is validated on samples that its own setup numbers."""

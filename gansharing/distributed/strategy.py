@@ -14,4 +14,3 @@ class ExplicitDDP(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """Leave the module unwrapped."""
-

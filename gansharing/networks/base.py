@@ -23,7 +23,7 @@ class Network(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        constructor = cls.__init__
+        constructor: Any = cls.__init__
 
         @functools.wraps(constructor)
         def recording(self: "Network", *args: Any, **given: Any) -> None:
@@ -32,11 +32,13 @@ class Network(nn.Module):
                 bound.apply_defaults()
                 arguments = dict(list(bound.arguments.items())[1:])
                 object.__setattr__(
-                    self, "config", {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+                    self,
+                    "config",
+                    {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments},
                 )
             constructor(self, *args, **given)
 
-        cls.__init__ = recording  # type: ignore[method-assign]
+        setattr(cls, "__init__", recording)  # noqa: B010  (mypy allows no assignment to a method)
 
     def stages(self) -> Mapping[str, nn.Module]:
         """Parts of the network in the order in which the signal meets them.
@@ -137,8 +139,8 @@ def build_network(config: Mapping[str, Any]) -> Network:
 
 
 def _subclasses(cls: type) -> list[type]:
-    direct = cls.__subclasses__()
-    return direct + [deeper for sub in direct for deeper in _subclasses(sub)]
+    children: list[type] = cls.__subclasses__()
+    return children + [deeper for child in children for deeper in _subclasses(child)]
 
 
 def pyramid_depth(resolution: int, lowest: int = 32, highest: int = 128) -> int:

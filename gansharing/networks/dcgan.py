@@ -55,7 +55,9 @@ class DCGANGenerator(Generator):
 
     def stages(self) -> Mapping[str, nn.Module]:
         """One stage a resolution, then the layer that makes the image."""
-        return {f"{4 * 2**level}px": block for level, block in enumerate(self.blocks)} | {"to_rgb": self.to_rgb}
+        return {f"{4 * 2**level}px": block for level, block in enumerate(self.blocks)} | {
+            "to_rgb": self.to_rgb
+        }
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1]."""

@@ -1,7 +1,9 @@
 """Weight initialisations that reach the weights also where a parametrisation holds them."""
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 
@@ -14,8 +16,16 @@ def dcgan_init(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            raw = module.parametrizations.weight.original if parametrize.is_parametrized(module) else module.weight
-            raw.normal_(0.0, 0.02)
+            raw_weight(module).normal_(0.0, 0.02)
         elif isinstance(module, nn.BatchNorm2d):
             module.weight.normal_(1.0, 0.02)
             module.bias.zero_()
+
+
+def raw_weight(module: nn.Module) -> Tensor:
+    """The trained tensor behind ``module.weight``: itself, or what a parametrisation computes it from."""
+    if parametrize.is_parametrized(module, "weight"):
+        parametrizations: Any = module.parametrizations
+        return parametrizations.weight.original
+    weight: Any = module.weight
+    return weight

@@ -100,7 +100,9 @@ class SpectralStyleGenerator(Generator):
         channels = generator_channels(resolution, base_channels)
         sizes = list(enumerate(zip([latent_dim, *channels[:-1]], channels, strict=True)))
         self.blocks = nn.ModuleList(
-            StyleBlock(i, o, latent_dim, first=level == 0) if self.adaptive else UpBlock(i, o, first=level == 0)
+            StyleBlock(i, o, latent_dim, first=level == 0)
+            if self.adaptive
+            else UpBlock(i, o, first=level == 0)
             for level, (i, o) in sizes
         )
         self.to_rgb = nn.ConvTranspose2d(channels[-1], 3, 4, 2, 1, bias=False)

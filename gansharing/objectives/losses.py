@@ -125,7 +125,9 @@ class Relativistic(AdversarialLoss):
 
     def real(self, scores: Tensor) -> Tensor:
         """Undefined without the fakes."""
-        raise ValueError("the relativistic loss compares real and fake scores: call discriminator(real, fake)")
+        raise ValueError(
+            "the relativistic loss compares real and fake scores: call discriminator(real, fake)"
+        )
 
     fake = real
 

@@ -10,7 +10,7 @@ Scorer = Callable[[Tensor], Tensor]
 
 
 class Regularizer(ABC):
-    """A penalty that is evaluated every ``every`` discriminator steps and then weighs ``every`` times as much.
+    """A penalty evaluated every ``every`` discriminator steps that then weighs ``every`` times as much.
 
     Lazy regularisation is StyleGAN2's (Karras et al. 2020, appendix B).
 

@@ -69,7 +69,9 @@ class Adversarial(GenerativeSetup):
         self.accumulate = accumulate
         # In a tuple, so that nn.Module does not register the compiled networks a second time.
         networks = (generator, discriminator)
-        self._passes: tuple[Apply, ...] = tuple(torch.compile(net) for net in networks) if compile else networks
+        self._passes: tuple[Apply, ...] = (
+            tuple(torch.compile(net) for net in networks) if compile else networks
+        )
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimiser a player, generator first."""

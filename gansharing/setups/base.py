@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from gansharing.distributed import ExplicitDDP, broadcast_from_first
 from gansharing.errors import UserError
-from gansharing.networks.seeded import seeded_latents
 from gansharing.networks import Generator
+from gansharing.networks.seeded import seeded_latents
 from gansharing.setups.sampling import SampleIndices
 from gansharing.visual import to_uint8
 
@@ -58,8 +58,8 @@ class GenerativeSetup(LightningModule):
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and not isinstance(strategy, ExplicitDDP):
             raise UserError(
-                "two players cannot be trained inside DistributedDataParallel; pass "
-                "strategy=gansharing.distributed.ExplicitDDP() to the Trainer (the command line does it for you)"
+                "two players cannot be trained inside DistributedDataParallel; give the Trainer "
+                "strategy=gansharing.distributed.ExplicitDDP() (the command line does it for you)"
             )
         self._check_resolution()
         if self.channels_last:
@@ -101,7 +101,7 @@ class GenerativeSetup(LightningModule):
         return to_uint8(self.generator(seeded_latents(self.generator, seeds)))
 
     def validation_step(self, indices: Tensor, batch_idx: int) -> dict[str, Any]:
-        """Generate the samples ``indices``; returns ``{"seeds": list[int], "images": uint8 (N, 3, H, W)}``."""
+        """Generate samples: ``{"seeds": list[int], "images": uint8 (N, 3, H, W)}``."""
         seeds = indices.tolist()
         return {"seeds": seeds, "images": self.generate(seeds)}
 
@@ -117,7 +117,9 @@ class GenerativeSetup(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the networks' configurations and the training clock."""
         checkpoint["networks"] = {
-            name: cast(Any, network).config for name, network in self.networks().items() if hasattr(network, "config")
+            name: cast(Any, network).config
+            for name, network in self.networks().items()
+            if hasattr(network, "config")
         }
         checkpoint["clock"] = {"batches": self.batches, "images": self.images}
 
@@ -131,7 +133,8 @@ class GenerativeSetup(LightningModule):
         for name, network in self.networks().items():
             mine = getattr(network, "config", None)
             if name in stored and mine is not None and stored[name] != mine:
-                raise UserError(f"the checkpoint's {name} differs from the configured one: {_difference(stored[name], mine)}")
+                difference = _difference(stored[name], mine)
+                raise UserError(f"the checkpoint's {name} differs from the configured one: {difference}")
         clock = checkpoint.get("clock", {"batches": 0, "images": 0})
         self.batches, self.images = clock["batches"], clock["images"]
 

@@ -1,7 +1,7 @@
 """Commands that are no trainer verbs. Each is a typed function; jsonargparse makes its options."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import auto_cli
@@ -26,5 +26,5 @@ def run_tool(args: Sequence[str]) -> Any:
         UserError: Bad input.
     """
     module, _, name = TOOLS[args[0]].partition(":")
-    component: Callable[..., Any] | dict[str, Callable[..., Any]] = getattr(importlib.import_module(module), name)
+    component = getattr(importlib.import_module(module), name)
     return auto_cli(component, args=list(args[1:]), prog=f"gansharing {args[0]}", as_positional=True)

@@ -31,7 +31,12 @@ def inspect(source: str, over: str | None = None) -> None:
 def stage_table(name: str, network: Network) -> Table:
     """A table of the stages of ``network`` with their parameters, buffers and total."""
     table = Table(title=f"{name}: {type(network).__name__}", title_justify="left")
-    for column, side in (("stage", "left"), ("parameters", "right"), ("trainable", "right"), ("buffers", "right")):
+    for column, side in (
+        ("stage", "left"),
+        ("parameters", "right"),
+        ("trainable", "right"),
+        ("buffers", "right"),
+    ):
         table.add_column(column, justify=side)  # type: ignore[arg-type]
     stages: list[tuple[str, Any]] = [*network.stages().items(), ("total", network)]
     for stage, module in stages:
@@ -74,9 +79,13 @@ def setup_from_yaml(paths: list[str]) -> GenerativeSetup:
         try:
             content = yaml.safe_load(Path(path).read_text())
             with _inside(Path(path).parent):
-                config = parser.parse_object({"model": content["model"]}, cfg_base=config, defaults=config is None)
+                config = parser.parse_object(
+                    {"model": content["model"]}, cfg_base=config, defaults=config is None
+                )
         except Exception as error:
-            raise UserError(f"{path} has no valid model section: {' '.join(str(error).split())[:300]}") from error
+            raise UserError(
+                f"{path} has no valid model section: {' '.join(str(error).split())[:300]}"
+            ) from error
     return parser.instantiate_classes(config).model
 
 

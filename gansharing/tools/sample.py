@@ -16,7 +16,9 @@ from gansharing.seeds import parse_seeds
 from gansharing.visual import grid, save_animation, save_png, strip, to_uint8
 
 
-def sample(model: str, seeds: str = "0-63", out: str = "samples", columns: int = 8, batch_size: int = 64) -> None:
+def sample(
+    model: str, seeds: str = "0-63", out: str = "samples", columns: int = 8, batch_size: int = 64
+) -> None:
     """Write images of latent seeds as numbered PNG files, and a grid of them.
 
     Args:

@@ -13,7 +13,10 @@ def count(network: Network) -> int:
     ("network", "expected"),
     [
         (SpectralStyleGenerator(), 3_809_104),  # Garg 2024, A.5.1
-        (SpectralStyleGenerator(mapping="shared", trunk_input="constant"), 3_778_904),  # the original's modules
+        (
+            SpectralStyleGenerator(mapping="shared", trunk_input="constant"),
+            3_778_904,
+        ),  # the original's modules
         (SpectralStyleGenerator(style="batch_norm"), 3_617_104),  # 40,400 + 3,574,784 + 2 * 960
         (DCGANGenerator(), 3_576_704),
         (DCGANDiscriminator(), 2_765_568),  # A.5.2

@@ -65,7 +65,9 @@ def test_config_names_every_argument() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["os.system", "torch.nn.Linear", "gansharing.cli.main", "gansharing.networks.nothing.X", ""])
+@pytest.mark.parametrize(
+    "path", ["os.system", "torch.nn.Linear", "gansharing.cli.main", "gansharing.networks.nothing.X", ""]
+)
 def test_only_networks_are_built(path: str) -> None:
     with pytest.raises(UserError, match="not a network"):
         build_network({"class_path": path, "init_args": {}})
@@ -73,7 +75,9 @@ def test_only_networks_are_built(path: str) -> None:
 
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(UserError, match="latent_dimm"):
-        build_network({"class_path": "gansharing.networks.dcgan.DCGANGenerator", "init_args": {"latent_dimm": 3}})
+        build_network(
+            {"class_path": "gansharing.networks.dcgan.DCGANGenerator", "init_args": {"latent_dimm": 3}}
+        )
 
 
 @pytest.mark.parametrize("resolution", [16, 48, 256])

@@ -1,6 +1,7 @@
 """Losses against their published formulas, score by score."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from gansharing.objectives import (
     Wasserstein,
 )
 
+Formula = Callable[[float], float]
 SCORES = st.lists(st.floats(-8, 8), min_size=1, max_size=6)
 
 
@@ -45,7 +47,14 @@ FORMULAS = [
 
 @pytest.mark.parametrize(("loss", "real", "fake", "generator"), FORMULAS, ids=lambda v: type(v).__name__)
 @given(reals=SCORES, fakes=SCORES)
-def test_formulas(loss: AdversarialLoss, real, fake, generator, reals: list[float], fakes: list[float]) -> None:  # noqa: ANN001
+def test_formulas(
+    loss: AdversarialLoss,
+    real: Formula,
+    fake: Formula,
+    generator: Formula,
+    reals: list[float],
+    fakes: list[float],
+) -> None:
     r, f = torch.tensor(reals, dtype=torch.float64), torch.tensor(fakes, dtype=torch.float64)
     expected = mean([real(s) for s in reals]) + mean([fake(s) for s in fakes])
     assert loss.discriminator(r, f).item() == pytest.approx(expected, abs=1e-9)
@@ -56,7 +65,9 @@ def test_formulas(loss: AdversarialLoss, real, fake, generator, reals: list[floa
 def test_relativistic_pairs(pairs: list[tuple[float, float]]) -> None:
     real, fake = torch.tensor(pairs, dtype=torch.float64).T
     loss = Relativistic()
-    assert loss.discriminator(real, fake).item() == pytest.approx(mean([-log_sigmoid(r - f) for r, f in pairs]))
+    assert loss.discriminator(real, fake).item() == pytest.approx(
+        mean([-log_sigmoid(r - f) for r, f in pairs])
+    )
     assert loss.generator(fake, real).item() == pytest.approx(mean([-log_sigmoid(f - r) for r, f in pairs]))
 
 
