@@ -132,10 +132,21 @@ def test_flips_follow_torchs_global_random_numbers() -> None:
     assert torch.equal(random_mirror(image), first)
 
 
+def test_unusable_files_are_spoken_of_once(tmp_path: Path) -> None:
+    root = fill(tmp_path / "x", [f"{i}.png" for i in range(9)])
+    (root / "bad.png").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="1 of 10 images") as caught:
+        assert len(data(root, max_bad_share=0.1).train_set) == 9
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="1 of 10 images"):  # nor is it silent without prepare_data
+        ImageData(str(root), 16, max_bad_share=0.1).setup()
+
+
 def test_processes_share_each_batch(folder: Path) -> None:
     module = data(folder)
     whole = next(iter(module.train_dataloader()))["image"]
-    parts = [next(iter(attached(module, rank=r, world=2).train_dataloader()))["image"] for r in (0, 1)]
+    ranks = [attached(data(folder), rank=rank, world=2) for rank in (0, 1)]
+    parts = [next(iter(module.train_dataloader()))["image"] for module in ranks]
     assert torch.equal(torch.cat(parts), whole)
 
 

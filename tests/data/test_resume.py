@@ -1,5 +1,6 @@
 """Lightning and the loader together: whatever batch a run was cut at, the samples go on as if it was not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from gansharing.data import ImageData
 from tests.data.helpers import fill
+
+# The module below only records.
+pytestmark = pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
 
 COUNT, BATCH, EPOCHS = 14, 4, 3
 STEPS = EPOCHS * (COUNT // BATCH)
@@ -33,30 +37,40 @@ class Recorder(LightningModule):
 
 
 class SaveEveryBatch(Callback):
+    """Checkpoints named after the batches trained on; an epoch's last is saved again after it."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}-end.ckpt")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
-def run(
-    root: Path, workers: int, callbacks: list[Callback], resume: Path | None = None, **limits: Any
-) -> Recorder:
+def fit(root: Path, data: ImageData, callbacks: Sequence[Callback] = (), **options: Any) -> Recorder:
     model = Recorder()
+    resume = options.pop("resume", None)
     trainer = Trainer(
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
         default_root_dir=str(root),
-        **({"max_epochs": EPOCHS} | limits),
+        **({"max_epochs": EPOCHS} | options),
     )
-    data = ImageData(str(root / "images"), resolution=8, batch_size=BATCH, num_workers=workers)
     trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
     return model
+
+
+def run(
+    root: Path, workers: int, callbacks: list[Callback], resume: Path | None = None, **limits: Any
+) -> Recorder:
+    data = ImageData(str(root / "images"), resolution=8, batch_size=BATCH, num_workers=workers)
+    return fit(root, data, callbacks, resume=resume, **limits)
 
 
 @pytest.fixture
@@ -65,21 +79,36 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")  # the module here only records
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_from_every_batch_the_samples_are_those_of_the_whole_run(root: Path, workers: int) -> None:
     whole = run(root, workers, [SaveEveryBatch(root)]).seen
     assert len(whole) == STEPS and len({tuple(batch) for batch in whole}) == STEPS
+    for step in range(COUNT // BATCH, STEPS, COUNT // BATCH):
+        assert run(root, 0, [], root / f"{step}-end.ckpt").seen == whole[step:], f"cut after epoch at {step}"
     for step in range(1, STEPS):
         resumed = run(root, workers if step % 3 == 0 else 0, [], root / f"{step}.ckpt")
         assert resumed.seen == whole[step:], f"cut after batch {step}"
 
 
-@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader`")
-@pytest.mark.parametrize("limits", [{"limit_train_batches": 2}, {"max_epochs": -1, "max_steps": 7}])
-def test_so_they_are_where_the_trainer_limits_epochs_or_steps(root: Path, limits: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"limit_train_batches": 2},
+        {"max_epochs": -1, "max_steps": 7},
+        {"reload_dataloaders_every_n_epochs": 1},
+    ],
+)
+def test_so_they_are_where_the_trainer_limits_or_reloads(root: Path, limits: dict[str, int]) -> None:
     whole = run(root, 0, [SaveEveryBatch(root)], **limits).seen
-    for step in range(1, len(whole)):
-        assert run(root, 0, [], root / f"{step}.ckpt", **limits).seen == whole[step:], (
-            f"cut after batch {step}"
-        )
+    assert len({tuple(batch) for batch in whole}) == len(whole)
+    checkpoints = [path for path in root.glob("*.ckpt") if int(path.stem.removesuffix("-end")) < len(whole)]
+    assert len(checkpoints) > len(whole)
+    for path in checkpoints:
+        step = int(path.stem.removesuffix("-end"))
+        assert run(root, 0, [], path, **limits).seen == whole[step:], f"resumed from {path.name}"
+
+
+def test_a_second_fit_of_the_same_data_starts_anew(root: Path) -> None:
+    data = ImageData(str(root / "images"), resolution=8, batch_size=BATCH)
+    first, second = (fit(root, data, max_epochs=1).seen for _ in range(2))
+    assert first == second
