@@ -1,0 +1,106 @@
+"""Train several configurations on several seeds and table their scores: mean and standard deviation.
+
+Finished runs are kept and skipped, stopped ones are resumed, so the command can be interrupted at will::
+
+    python experiments/compare.py --configs experiments/spectral_style/paper.yaml \
+        experiments/spectral_style/dcgan.yaml --seeds 0 1 2 --runs runs/compare --options "--data.path FOLDER"
+"""
+
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+
+
+def train(config: Path, seed: int, run: Path, options: list[str], threads: int) -> dict[str, Any]:
+    """Train one configuration on one seed, unless ``run`` holds the finished result."""
+    results = run / "results.json"
+    if not results.is_file() or json.loads(results.read_text())["status"] != "finished":
+        resume = ["--ckpt_path", "last"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+        command = [sys.executable, "-m", "gansharing", "fit", "--config", str(config), *options]
+        command += ["--seed_everything", str(seed), "--data.seed", str(seed)]
+        command += ["--trainer.default_root_dir", str(run), "--trainer.enable_progress_bar", "false", *resume]
+        run.mkdir(parents=True, exist_ok=True)
+        with (run / "output.log").open("ab") as log:
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+            subprocess.run(command, check=True, stdout=log, stderr=log, env=environment)
+        print(f"finished {run}", flush=True)
+    return json.loads(results.read_text())
+
+
+def cell(values: list[float]) -> str:
+    """Mean and, from two values on, sample standard deviation."""
+    spread = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else " (one seed)"
+    return f"{statistics.mean(values):.4g}{spread}"
+
+
+def table(rows: dict[str, list[dict[str, Any]]], scores: list[str]) -> str:
+    """A Markdown table: a row per configuration."""
+    lines = ["| configuration | " + " | ".join(scores) + " | best FID (step) | parameters G + D | min |"]
+    lines.append("|" + "---|" * (len(scores) + 4))
+    for name, results in rows.items():
+        cells = [cell([r["scores"][score] for r in results]) for score in scores]
+        best = [r["best"][scores[0]] for r in results]
+        steps = ", ".join(str(r["best"]["step"]) for r in results)
+        parameters = results[0]["parameters"]
+        size = f"{parameters['generator']:,} + {parameters['discriminator']:,}"
+        minutes = statistics.mean(r["wall_seconds"] for r in results) / 60
+        lines.append(f"| {name} | {' | '.join(cells)} | {cell(best)} ({steps}) | {size} | {minutes:.1f} |")
+    return "\n".join(lines)
+
+
+def main(
+    configs: list[Path],
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    runs: Path = Path("runs/compare"),
+    options: str = "",
+    scores: list[str] = ["fid_lite", "kid_lite", "precision_lite", "recall_lite"],  # noqa: B006
+    parallel: int = 1,
+    threads: int = 2,
+    out: Path | None = None,
+) -> None:
+    """Train every configuration on every seed and print the table.
+
+    Args:
+        configs: Configuration files.
+        seeds: Seeds of weights, latents and data order.
+        runs: Where the runs are kept, as CONFIG-sSEED.
+        options: Further options of `gansharing fit`, as one string.
+        scores: Columns, as results.json names them; the first decides what "best" means.
+        parallel: Runs at the same time.
+        threads: CPU threads of each.
+        out: Also write the table, with the command and the protocol, to this Markdown file.
+    """
+    jobs = [(config, seed) for seed in seeds for config in configs]
+    with ThreadPoolExecutor(parallel) as pool:
+        done = list(
+            pool.map(
+                lambda j: train(j[0], j[1], runs / f"{j[0].stem}-s{j[1]}", shlex.split(options), threads),
+                jobs,
+            )
+        )
+    rows = {c.stem: [r for (config, _), r in zip(jobs, done, strict=True) if config == c] for c in configs}
+    text = table(rows, scores)
+    print(text)
+    if out:
+        protocol = {k: v for k, v in done[0]["protocol"].items() if not k.endswith("fingerprint")}
+        machine = platform.processor() or platform.machine()
+        about = f"{date.today()}, {machine}, {done[0]['device']}, seeds {seeds}"
+        command = f"python {' '.join(shlex.quote(arg) for arg in sys.argv)}"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(
+            f"{text}\n\n{about}; git {done[0]['git']}.\n\nProtocol: `{protocol}`\n\n```\n{command}\n```\n"
+        )
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
