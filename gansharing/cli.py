@@ -1,5 +1,6 @@
 """The program: ``gansharing fit|validate|test|predict`` and the tools beside it."""
 
+import inspect
 import logging
 import os
 import sys
@@ -46,13 +47,11 @@ _CALLBACKS = {
     "report": cb.Report,
 }
 
+_WITHOUT_OPTIONS = [key for key, callback in _CALLBACKS.items() if not inspect.signature(callback).parameters]
 
-class Parser(LightningArgumentParser):
-    """Lightning's parser, with errors of one line that name the nearest right key."""
 
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise the message as a :class:`UserError`."""
-        raise UserError(usage.readable(message, usage.known_keys(self))) from ex
+class Parser(usage.OneLineErrors, LightningArgumentParser):  # type: ignore[misc]
+    """Lightning's parser, with errors of one line that name the nearest right word."""
 
 
 class CLI(LightningCLI):
@@ -70,7 +69,12 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; where a checkpoint is evaluated without a configuration, use the one it carries."""
         given = list(sys.argv[1:] if args is None else args)
-        self.config = parser.parse_args(usage.with_config_of_checkpoint(given, _carried_config))
+        usage.check_config_files(given)
+        try:
+            self.config = parser.parse_args(usage.with_config_of_checkpoint(given, _carried_config))
+        except UserError as error:
+            raise UserError(f"{error}{usage.file_of_key(given, str(error))}") from error
+        _check_sections(self.config[self.config.subcommand])
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration alone: what a checkpoint holds never beats what the user wrote."""
@@ -82,8 +86,9 @@ class CLI(LightningCLI):
         if self.subcommand == "fit":
             run = choose_run_dir(trainer.default_root_dir, _run_name(config), ckpt_path)
             trainer.default_root_dir = str(run)
-            if ckpt_path not in (None, "last"):
-                config.ckpt_path = resolve_checkpoint(ckpt_path, str(run))
+            # A run that was killed before its first checkpoint continues from nothing.
+            fresh = ckpt_path == "last" and not (run / "checkpoints" / "last.ckpt").exists()
+            config.ckpt_path = None if fresh else resolve_checkpoint(ckpt_path, str(run))
         else:
             config.ckpt_path = resolve_checkpoint(ckpt_path, trainer.default_root_dir)
             trainer.default_root_dir = trainer.default_root_dir or _run_of(config.ckpt_path)
@@ -93,6 +98,13 @@ class CLI(LightningCLI):
         if trainer.logger in (None, True):
             trainer.logger = _loggers(trainer.default_root_dir) if self.subcommand == "fit" else False
 
+    def instantiate_classes(self) -> None:
+        """Build data, model, callbacks and trainer; what a constructor refuses is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except (UserError, ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(str(usage.root_cause(error))) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Write every checkpoint atomically, whatever writes it."""
         plugins = self._get(self.config_init, "trainer").get("plugins") or []
@@ -100,6 +112,15 @@ class CLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         return super().instantiate_trainer(plugins=plugins, **kwargs)
+
+
+def _check_sections(config: Namespace) -> None:
+    for key in ("trainer", "model", "data", *_CALLBACKS):
+        if not isinstance(config.get(key), Namespace) and key not in _WITHOUT_OPTIONS:
+            raise UserError(f"'{key}' is {config.get(key)!r}; it is a section of options (--print_config)")
+    seed = config.get("seed_everything")
+    if not isinstance(seed, bool) and not 0 <= (seed or 0) < 2**32:
+        raise UserError(f"seed_everything is {seed}; give 0 to {2**32 - 1}, or false for no seed")
 
 
 def _carried_config(path: str) -> dict[str, Any]:
@@ -150,6 +171,9 @@ def _quieten() -> None:
     # Lightning 2.6.6 beside torch 2.13; its summary counts bf16-mixed weights as 32 bits, which they are.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+    # A resumed run writes into its own folder, and one that starts from another's checkpoint into a new one.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")
 
 
 def train(args: Sequence[str]) -> None:
@@ -198,7 +222,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except (UserError, MisconfigurationException) as error:
         if os.environ.get("GANSHARING_TRACEBACK"):
             raise
-        print(f"gansharing: error: {error}", file=sys.stderr)
+        print(f"gansharing: error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
     finally:
         forget_run_dir()

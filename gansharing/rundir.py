@@ -1,6 +1,8 @@
 """Where a run lives on disk."""
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from gansharing.errors import UserError
@@ -8,6 +10,7 @@ from gansharing.errors import UserError
 # Processes that Lightning launches run the whole program again and must find the first one's choice.
 _INHERITED = "GANSHARING_RUN_DIR"
 _NAMES = ("last", "best")
+_new: list[Path] = []  # the folder that this program made, then its new parents
 
 
 def choose_run_dir(given: str | None, name: str, ckpt_path: str | None) -> Path:
@@ -22,7 +25,7 @@ def choose_run_dir(given: str | None, name: str, ckpt_path: str | None) -> Path:
         ``given``, or ``runs/NAME-001``, ``-002``, ...; a new one, unless the run is resumed.
 
     Raises:
-        UserError: ``given`` already holds a run that is not being resumed.
+        UserError: ``given`` already holds a run that is not being resumed, or no folder can be made.
     """
     if inherited := os.environ.get(_INHERITED):
         return Path(inherited)
@@ -34,17 +37,53 @@ def choose_run_dir(given: str | None, name: str, ckpt_path: str | None) -> Path:
                 f"{folder} already holds a run; add --ckpt_path last to continue it, "
                 "or choose another --trainer.default_root_dir"
             )
+        _make(folder)
     else:
-        existing = sorted(path for path in Path("runs").glob(f"{name}-[0-9][0-9][0-9]") if path.is_dir())
-        number = int(existing[-1].name[-3:]) if existing else 0
-        folder = existing[-1] if resuming and existing else Path("runs") / f"{name}-{number + 1:03d}"
+        folder = _numbered(name, resuming)
     os.environ[_INHERITED] = str(folder.resolve())
     return folder
 
 
+def _numbered(name: str, newest: bool) -> Path:
+    existing = sorted(path for path in Path("runs").glob(f"{name}-[0-9][0-9][0-9]") if path.is_dir())
+    if newest and existing:
+        return existing[-1]
+    number = int(existing[-1].name[-3:]) if existing else 0
+    while True:  # a run that starts at the same moment may take the number first
+        number += 1
+        with suppress(FileExistsError):
+            return _make(Path("runs") / f"{name}-{number:03d}", exist_ok=False)
+
+
+def _make(folder: Path, exist_ok: bool = True) -> Path:
+    absent = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if not exist_ok and folder.is_dir():
+            raise
+        raise UserError(
+            f"cannot make the run's folder {folder}: {error.strerror}; "
+            "choose another --trainer.default_root_dir"
+        ) from error
+    _new[:] = absent
+    return folder
+
+
 def forget_run_dir() -> None:
-    """End of the program: a further one in the same process chooses anew."""
+    """End of the program: a further one in the same process chooses anew.
+
+    A folder that this program made, but in which no training began, is removed: loggers write before the
+    data, the weights of the extractor or a checkpoint have been looked at.
+    """
     os.environ.pop(_INHERITED, None)
+    new, _new[:] = list(_new), []
+    if not new or (new[0] / "results.json").exists():
+        return
+    shutil.rmtree(new[0], ignore_errors=True)
+    for parent in new[1:]:
+        with suppress(OSError):  # not there, or not empty: another run began beside this one
+            parent.rmdir()
 
 
 def resolve_checkpoint(ckpt_path: str | None, run: str | None) -> str | None:

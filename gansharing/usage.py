@@ -6,12 +6,15 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule, LightningModule
 
 from gansharing.errors import UserError
 from gansharing.networks.base import Network
+from gansharing.objectives import AdversarialLoss, Regularizer
 
 OVERVIEW = """\
 gansharing: train GANs that share weights, from a folder of images to a scored generator.
@@ -44,33 +47,84 @@ def unknown_command(word: str, known: Iterable[str]) -> str:
     return f"unknown command '{word}'{_nearest(word, known)}; 'gansharing --help' lists them all"
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def _nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=cutoff)
     return f", did you mean '{close[0]}'?" if close else ""
 
 
-def known_keys(parser: argparse.ArgumentParser) -> set[str]:
-    """Every key a configuration may hold: the parser's options, and arguments of classes it can name."""
-    keys = {action.dest for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")}
-    for classes in _class_trees():
-        for cls in classes:
-            keys |= {name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs")}
-    return keys
+class OneLineErrors:
+    """Makes a jsonargparse parser raise its errors as a :class:`UserError` of one line.
+
+    Attributes:
+        lists_all: The option that lists what may be written.
+    """
+
+    lists_all = "--print_config"
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise the message as a :class:`UserError`."""
+        raise UserError(readable(message, self)) from ex
 
 
-def _class_trees() -> list[list[type]]:
-    from lightning.pytorch import LightningDataModule, LightningModule
+class ToolParser(OneLineErrors, ArgumentParser):  # type: ignore[misc]
+    """Parser of the commands that are no trainer verbs; a shortened option is an error, not a guess."""
 
-    from gansharing.objectives import AdversarialLoss, Regularizer
+    lists_all = "--help"
 
-    def tree(cls: type) -> list[type]:
-        children: list[type] = cls.__subclasses__()
-        found = [cls, *(deeper for child in children for deeper in tree(child))]
-        return [c for c in found if c.__module__.startswith("gansharing")]
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**({"allow_abbrev": False, "exit_on_error": False} | kwargs))
 
-    return [
-        tree(cls) for cls in (Network, LightningModule, LightningDataModule, AdversarialLoss, Regularizer)
-    ]
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error that began it all: what a constructor raised, below the wrappers of jsonargparse."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def check_config_files(args: list[str]) -> None:
+    """See that every file given by ``--config`` holds a YAML mapping.
+
+    Raises:
+        UserError: A file is missing or holds something else; with the line, where YAML names one.
+    """
+    for path in _config_files(args):
+        if not Path(path).is_file():
+            raise UserError(f"no configuration file {path}; check the path")
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            problem = getattr(error, "problem", None) or "no text file"
+            raise UserError(f"{path} is no YAML{place}: {problem}") from error
+        if not isinstance(content, dict):
+            kind = "nothing" if content is None else f"a {type(content).__name__}"
+            raise UserError(f"{path} holds {kind}; a configuration is 'key: value' lines (--print_config)")
+
+
+def file_of_key(args: list[str], message: str) -> str:
+    """Which ``--config`` file holds the option that ``message`` calls unknown, as `` (in FILE)``."""
+    match = re.match(r"there is no option '([\w.\-]+)'", message)
+    for path in _config_files(args):
+        if match and _holds(yaml.safe_load(Path(path).read_text()), match[1].split(".")):
+            return f" (in {path})"
+    return ""
+
+
+def _config_files(args: list[str]) -> list[str]:
+    given = _options(args, "--config") + _options(args, "-c")
+    return [text for text in given if "\n" not in text and "{" not in text]  # a mapping itself is no file
+
+
+def _holds(content: Any, keys: list[str]) -> bool:
+    if not keys:
+        return True
+    if not isinstance(content, dict):
+        return False
+    return _holds(content.get("init_args"), keys) or (
+        keys[0] in content and _holds(content[keys[0]], keys[1:])
+    )
 
 
 _UNKNOWN = (
@@ -80,37 +134,103 @@ _UNKNOWN = (
     r"[Uu]nrecognized arguments: --([\w.\-]+)",
     r"Group '[\w.]+' does not accept nested key '([\w.\-]+)'",
 )
+# The text of this module, when an inner parser's error comes back inside the outer one's.
+_DONE = r"there is no option '([\w.\-]+)'.*|option '([\w.\-]+)': .*"
+_CLASS = r"(?:Expected a dot import path string: |Import path |Problem with given class_path ')([\w.\-/]+)"
 
 
-def readable(message: str, known: set[str]) -> str:
-    """Turn jsonargparse's message into one line; name the nearest known key where one is misspelt.
+def readable(message: str, parser: Any) -> str:
+    """Turn jsonargparse's message into one line; name the nearest right word where one is misspelt.
 
     Args:
         message: The parser's message, possibly of many lines.
-        known: Keys from :func:`known_keys`, dotted or not.
+        parser: The parser that met the error; it knows the words.
     """
+    key = match[1] if (match := re.search(r'Parser key "([^"]+)"', message)) else ""
+    if done := re.search(_DONE, message):
+        return re.sub(
+            r"option '([\w.\-]+)'", rf"option '{key}.\1'" if key else r"option '\1'", done[0], count=1
+        )
     for pattern in _UNKNOWN:
         if match := re.search(pattern, message):
-            word = match[1]
-            last = word.rpartition(".")[2]
-            candidates = known if "." in word else {key.rpartition(".")[2] for key in known}
-            hint = _nearest(word, candidates) or _nearest(last, {key.rpartition(".")[2] for key in known})
-            return f"there is no option '{word}'{hint} (--print_config lists all)"
-    return _innermost(message)[:600]
+            hint = _nearest_key(match[1], parser)
+            return f"there is no option '{match[1]}'{hint} ({parser.lists_all} lists all)"
+    if match := re.search(_CLASS, message):
+        return f"option '{key}': {_wrong_class(match[1], _classes_for(parser, key))}"
+    text = _plain(
+        message.removeprefix(match[0]) if (match := re.match(r'Parser key "[^"]+":', message)) else message
+    )
+    return (f"option '{key}': {text}" if key else text)[:600]
 
 
-def _innermost(message: str) -> str:
-    # jsonargparse nests "Does not validate against any of ... Errors: - ..."; only the innermost is about
-    # what the user wrote, the others say that a class was not null or not another class.
+def _plain(message: str) -> str:
+    # "Does not validate against any of the Union subtypes ... Errors: - a - b": the first that is not
+    # about null; what follows repeats the value.
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-    for line in lines:
-        if line.startswith("there is no option"):
-            return line
-    telling = [
-        line for line in lines if "NoneType" not in line and not line.endswith(("Errors:", "subtypes"))
+    telling = [line for line in lines if line.startswith("Expected") and "NoneType" not in line] or lines
+    if all("Literal[" in line for line in telling):
+        telling = [
+            f"Expected a typing.Literal[{', '.join(re.findall(r'Literal.(.*?)]', ' '.join(telling)))}]"
+        ]
+    text = " or ".join(telling) if len(telling) < 3 else telling[0]
+    if given := re.search(r"(?:Got value|Given value): (.+)", message):
+        text = f"{text.partition(' Got value')[0].rstrip('.')}, got '{given[1].strip()}'"
+    text = re.sub(r"Expected an? typing\.Literal\[(.*?)\]", r"expected one of \1", text)
+    return re.sub(r"Expected an? <class '(\w+)'>", r"expected \1", text)
+
+
+def _wrong_class(word: str, bases: list[type]) -> str:
+    names = sorted({cls.__name__ for base in bases for cls in _tree(base) if not inspect.isabstract(cls)})
+    names = [name for name in names if name not in {base.__name__ for base in bases}]
+    what = f"is no {bases[0].__name__}" if bases else "is no class that fits here"
+    hint = _nearest(word.rpartition(".")[2], names)
+    return f"'{word}' {what}{hint}" + (f"; use one of {', '.join(names)}" if 0 < len(names) <= 12 else "")
+
+
+def _classes_for(parser: Any, key: str) -> list[type]:
+    action = next((action for action in _actions(parser) if action.dest == key), None)
+    waiting, found = [getattr(action, "_typehint", None)], []
+    while waiting:
+        hint = waiting.pop(0)
+        waiting += get_args(hint)
+        if isinstance(hint, type) and hint.__module__ not in ("builtins", "types"):
+            found.append(hint)
+    return found
+
+
+def _tree(cls: type) -> list[type]:
+    children: list[type] = cls.__subclasses__()
+    return [cls] + [deeper for child in children for deeper in _tree(child)]
+
+
+def _actions(parser: Any) -> list[argparse.Action]:
+    # Those of the verbs too: a key from a configuration file is refused by the outermost parser.
+    inner = [
+        p for action in parser._actions if isinstance(action.choices, dict) for p in action.choices.values()
     ]
-    text = " ".join(telling[:3] or lines)
-    return re.sub(r'Parser key "([^"]+)":', r"option '\1':", text)
+    return [*parser._actions, *(action for p in inner if hasattr(p, "_actions") for action in _actions(p))]
+
+
+def _nearest_key(word: str, parser: Any) -> str:
+    """The nearest of the parser's own options; beyond them, of the arguments of the classes it can name."""
+    own = {action.dest for action in _actions(parser) if action.dest not in ("help", "==SUPPRESS==")}
+    first, _, last = word.partition(".")
+    sections = {name.partition(".")[0] for name in own}
+    if last and first not in sections and (close := difflib.get_close_matches(first, sections, n=1)):
+        return f", did you mean '{close[0]}.{last}'?"
+    siblings = {name for name in own if name.rpartition(".")[0] == word.rpartition(".")[0]}
+    return (
+        _nearest(word, siblings, 0.7)
+        or _nearest(word, own, 0.7)
+        or _nearest(word, _arguments_of_classes(), 0.7)
+    )
+
+
+def _arguments_of_classes() -> set[str]:
+    bases = (Network, LightningModule, LightningDataModule, AdversarialLoss, Regularizer)
+    classes = [cls for base in bases for cls in _tree(base) if cls.__module__.startswith("gansharing")]
+    names = {name for cls in classes for name in inspect.signature(cls).parameters}
+    return names - {"args", "kwargs"}
 
 
 def with_config_of_checkpoint(args: list[str], carried: Callable[[str], dict[str, Any]]) -> list[str]:
@@ -140,12 +260,12 @@ def with_config_of_checkpoint(args: list[str], carried: Callable[[str], dict[str
 
 
 def _option(args: list[str], name: str) -> str | None:
-    for position, arg in enumerate(args):
-        if arg == name and position + 1 < len(args):
-            return args[position + 1]
-        if arg.startswith(f"{name}="):
-            return arg.partition("=")[2]
-    return None
+    return next(iter(_options(args, name)), None)
+
+
+def _options(args: list[str], name: str) -> list[str]:
+    following = [after for arg, after in zip(args, args[1:], strict=False) if arg == name]
+    return following + [arg.partition("=")[2] for arg in args if arg.startswith(f"{name}=")]
 
 
 def check_choice(name: str, value: str, known: Iterable[str]) -> None:

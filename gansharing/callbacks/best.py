@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from gansharing.callbacks.scores import Scores
+from gansharing.errors import UserError
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -38,5 +39,10 @@ class BestCheckpoint(ModelCheckpoint):
         if self._follow_scores:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, Scores):
+                    if "fid" not in callback.metrics:
+                        raise UserError(
+                            "the best checkpoint is chosen by FID, which scores.metrics leaves out; "
+                            f"add it, or set best.monitor (and best.mode), say to kid{callback.suffix}"
+                        )
                     self.monitor = callback.fid_name
         super().setup(trainer, pl_module, stage)

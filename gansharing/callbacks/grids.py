@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gansharing.callbacks.loggers import log_image
+from gansharing.errors import UserError
 from gansharing.visual import grid, save_png
 
 
@@ -23,6 +24,8 @@ class Grids(Callback):
     """
 
     def __init__(self, columns: int = 8, rows: int = 8) -> None:
+        if columns < 1 or rows < 1:
+            raise UserError(f"grids.columns and grids.rows must be at least 1, not {columns} and {rows}")
         self.columns, self.rows = columns, rows
         self._tiles: list[Tensor] = []
 

@@ -40,6 +40,8 @@ class Scores(Callback):
     ) -> None:
         if num_samples < 2:
             raise UserError(f"scores.num_samples must be at least 2, not {num_samples}")
+        if bootstrap < 0:
+            raise UserError(f"scores.bootstrap must be 0 or more, not {bootstrap}")
         self.extractor, self.weights, self.resize = extractor, weights, resize
         self.metrics, self.bootstrap = tuple(metrics), bootstrap
         self.num_samples, self.untrained = num_samples, untrained
@@ -49,7 +51,12 @@ class Scores(Callback):
     @property
     def fid_name(self) -> str:
         """Name under which FID is logged: ``fid``, or with the extractor's suffix."""
-        return "fid" if self.extractor == "inception" else f"fid_{self.extractor}"
+        return f"fid{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """What follows the names of scores: nothing for the extractor that papers use."""
+        return "" if self.extractor == "inception" else f"_{self.extractor}"
 
     def protocol(self) -> dict[str, Any]:
         """How the scores were taken; empty before the first validation."""

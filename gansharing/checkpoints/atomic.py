@@ -1,5 +1,6 @@
 """Checkpoint files: written whole or not at all, read without running anything."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Load a checkpoint; pickled code is refused whatever ``weights_only`` says.
 
         Raises:
-            UserError: The file is missing, torn, no checkpoint, or holds more than tensors and plain values.
+            UserError: The file is missing, torn, of another program, or holds more than tensors and plain
+                values.
         """
-        return read_checkpoint(path)
+        content = read_checkpoint(path)
+        if "networks" not in content:
+            raise UserError(f"{path} was not written by gansharing; read it with 'gansharing import'")
+        return content
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -53,10 +58,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; check the path (runs keep theirs in RUN/checkpoints/)")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Detected pickle protocol"
+            )  # not torch's: refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "Unsupported" in str(error) or "Weights only load failed" in reason:
+        reason = "it is damaged, or no checkpoint"  # torch's own words are 'Invalid argument' or a number
+        if "Unsupported" in str(error) or "Weights only load failed" in str(error):
             reason = "it holds pickled objects, which are never executed; see 'gansharing import --help'"
         raise UserError(f"cannot read the checkpoint {path}: {reason}") from error
     if not isinstance(content, dict):

@@ -6,6 +6,8 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from gansharing.usage import ToolParser
+
 # Imported only when called: a command should not pay for the others.
 TOOLS = {
     "sample": "gansharing.tools.sample:sample",
@@ -22,9 +24,10 @@ def run_tool(args: Sequence[str]) -> Any:
     """Run the tool ``args[0]`` with the rest of the command line.
 
     Raises:
-        SystemExit: Bad options (status 2) or ``--help`` (0).
-        UserError: Bad input.
+        SystemExit: ``--help`` was asked for (status 0).
+        UserError: Bad options or bad input.
     """
     module, _, name = TOOLS[args[0]].partition(":")
     component = getattr(importlib.import_module(module), name)
-    return auto_cli(component, args=list(args[1:]), prog=f"gansharing {args[0]}", as_positional=True)
+    prog = f"gansharing {args[0]}"
+    return auto_cli(component, args=list(args[1:]), prog=prog, as_positional=True, parser_class=ToolParser)

@@ -1,10 +1,10 @@
 """What a network is made of."""
 
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +14,7 @@ from gansharing.checkpoints import find_checkpoint, load
 from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.setups import GenerativeSetup
+from gansharing.usage import ToolParser, check_config_files, root_cause
 
 
 def inspect(source: str, over: str | None = None) -> None:
@@ -70,26 +71,22 @@ def setup_from_yaml(paths: list[str]) -> GenerativeSetup:
     Raises:
         UserError: A file is missing, no YAML, or has no valid model section.
     """
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ToolParser()
     parser.add_subclass_arguments(GenerativeSetup, "model")
     config = None
+    check_config_files([f"--config={path}" for path in paths])
     for path in paths:
-        if not Path(path).is_file():
-            raise UserError(f"no file {path}")
+        content = yaml.safe_load(Path(path).read_text())
+        if "model" not in content:
+            raise UserError(f"{path} has no model section")
         try:
-            content = yaml.safe_load(Path(path).read_text())
-            with _inside(Path(path).parent):
+            with chdir(Path(path).parent):
                 config = parser.parse_object(
                     {"model": content["model"]}, cfg_base=config, defaults=config is None
                 )
-        except Exception as error:
-            raise UserError(
-                f"{path} has no valid model section: {' '.join(str(error).split())[:300]}"
-            ) from error
-    return parser.instantiate_classes(config).model
-
-
-def _inside(folder: Path) -> Any:
-    from contextlib import chdir
-
-    return chdir(folder)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    try:
+        return parser.instantiate_classes(config).model
+    except (UserError, ValueError, TypeError) as error:
+        raise UserError(f"{' and '.join(paths)}: {root_cause(error)}") from error

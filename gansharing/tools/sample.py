@@ -28,6 +28,8 @@ def sample(
         columns: Tiles per row of grid.png.
         batch_size: Images generated at once.
     """
+    if columns < 1 or batch_size < 1:
+        raise UserError(f"columns and batch_size must be at least 1, not {columns} and {batch_size}")
     generator, numbers, folder = _generator(model), parse_seeds(seeds), Path(out)
     tiles: list[Tensor] = []
     for first in range(0, len(numbers), batch_size):
@@ -68,8 +70,8 @@ def interpolate(
     path = walk(seeded_latents(generator, numbers), steps=steps, mode=mode, loop=loop)
     images = torch.cat([images_of(generator, part) for part in path.split(64)])
     folder = Path(out)
+    save_animation(images, folder / f"walk.{video}", fps=fps)  # first: it is the one that may refuse
     save_png(strip(images), folder / "strip.png", metadata={"seeds": seeds, "model": model})
-    save_animation(images, folder / f"walk.{video}", fps=fps)
     Console().print(f"{len(images)} frames: {folder / 'strip.png'}, {folder / f'walk.{video}'}")
 
 
