@@ -87,6 +87,6 @@ def setup_from_yaml(paths: list[str]) -> GenerativeSetup:
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
     try:
-        return parser.instantiate_classes(config).model
+        return parser.instantiate(config).model
     except (UserError, ValueError, TypeError) as error:
         raise UserError(f"{' and '.join(paths)}: {root_cause(error)}") from error
