@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lightning.pytorch.callbacks import Callback
 
 from gansharing.callbacks.loggers import log_artifact, log_image
 from gansharing.callbacks.scores import Scores
+from gansharing.callbacks.summary import print_summary
+from gansharing.errors import UserError
 from gansharing.files import write_atomically
 from gansharing.visual import curves, read_metrics
 
@@ -43,7 +46,9 @@ class Report(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the final results and hand the checkpoints to loggers that keep artifacts."""
         self._write(trainer, pl_module, "finished")
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            folder = Path(trainer.default_root_dir)
+            print_summary(folder, self.results(trainer, pl_module, "finished"))
             for name in ("best", "last"):
                 log_artifact(
                     trainer, name, "model", Path(trainer.default_root_dir) / "checkpoints" / f"{name}.ckpt"
@@ -73,9 +78,8 @@ class Report(Callback):
         results = self.results(trainer, pl_module, status)
         text = json.dumps(results, indent=2, default=str) + "\n"
         write_atomically(folder / "results.json", lambda file: file.write(text.encode()))
-        rows = metric_rows(folder)
-        if rows:
-            curves(rows, folder / "curves.png")
+        with suppress(UserError):  # a run that logs neither losses nor FID has no curves
+            curves(metric_rows(folder), folder / "curves.png")
 
     def results(self, trainer: Trainer, pl_module: Any, status: str) -> dict[str, Any]:
         """The run in one dictionary: scores with their protocol, counts, seed, versions, time."""

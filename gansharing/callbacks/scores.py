@@ -63,9 +63,16 @@ class Scores(Callback):
         return self._suite.protocol() if self._suite is not None else {}
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Ask the setup for :attr:`num_samples` images a validation, and load the extractor."""
+        """Ask the setup for :attr:`num_samples` images a validation, and load the extractor.
+
+        Raises:
+            UserError: There are no two images to score against, or the extractor's weights cannot be had.
+        """
         if stage == "predict":
             return
+        reference = getattr(trainer.datamodule, "reference", None)  # type: ignore[attr-defined]
+        if reference is not None and len(reference) < 2:
+            raise UserError(f"there is {len(reference)} image to score against: scores need at least 2")
         pl_module.evaluation_samples = self.num_samples
         if self._suite is None:
             extractor = build_extractor(self.extractor, weights=self.weights, resize=self.resize)
