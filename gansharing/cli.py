@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
 
@@ -80,38 +82,44 @@ class CLI(LightningCLI):
         """Leave the configuration alone: what a checkpoint holds never beats what the user wrote."""
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder and its loggers."""
+        """Choose the run's folder, and the checkpoint to start from.
+
+        Neither enters the configuration that the run keeps: laid before ``--config``, that begins a new run.
+        """
         config = self.config[self.subcommand]
-        trainer, ckpt_path = config.trainer, config.get("ckpt_path")
+        given, root = config.get("ckpt_path"), config.trainer.default_root_dir
         if self.subcommand == "fit":
-            run = choose_run_dir(trainer.default_root_dir, _run_name(config), ckpt_path)
-            trainer.default_root_dir = str(run)
+            self._run = choose_run_dir(root, _run_name(config), given)
             # A run that was killed before its first checkpoint continues from nothing.
-            fresh = ckpt_path == "last" and not (run / "checkpoints" / "last.ckpt").exists()
-            config.ckpt_path = None if fresh else resolve_checkpoint(ckpt_path, str(run))
+            fresh = given == "last" and not (self._run / "checkpoints" / "last.ckpt").exists()
+            self._start = None if fresh else resolve_checkpoint(given, str(self._run))
+            config.ckpt_path = None if given in ("last", "best") else given
         else:
-            config.ckpt_path = resolve_checkpoint(ckpt_path, trainer.default_root_dir)
-            trainer.default_root_dir = trainer.default_root_dir or _run_of(config.ckpt_path)
-        if trainer.enable_progress_bar is False:  # Lightning refuses a bar in the list then
+            self._start = resolve_checkpoint(given, root)
+            self._run = Path(root or _run_of(self._start))
+        if config.trainer.enable_progress_bar is False:  # Lightning refuses a bar in the list then
             parser = self._parser(self.subcommand)
             parser.callback_keys = [key for key in parser.callback_keys if key != "progress"]
-        if trainer.logger in (None, True):
-            trainer.logger = _loggers(trainer.default_root_dir) if self.subcommand == "fit" else False
 
     def instantiate_classes(self) -> None:
         """Build data, model, callbacks and trainer; what a constructor refuses is the user's to mend."""
         try:
             super().instantiate_classes()
+            self.config_init[self.subcommand].ckpt_path = self._start
         except (UserError, ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(str(usage.root_cause(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Write every checkpoint atomically, whatever writes it."""
-        plugins = self._get(self.config_init, "trainer").get("plugins") or []
+        """In the run's folder, with every checkpoint written atomically, whatever writes it."""
+        trainer = self._get(self.config_init, "trainer")
+        plugins = trainer.get("plugins") or []
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
-        return super().instantiate_trainer(plugins=plugins, **kwargs)
+        kwargs |= {"plugins": plugins, "default_root_dir": str(self._run)}
+        if trainer.logger in (None, True):
+            kwargs["logger"] = _loggers(self._run) if self.subcommand == "fit" else False
+        return super().instantiate_trainer(**kwargs)
 
 
 def _check_sections(config: Namespace) -> None:
@@ -132,9 +140,11 @@ def _carried_config(path: str) -> dict[str, Any]:
 
 def _run_name(config: Namespace) -> str:
     files = config.get("config") or []
-    if files:
-        return Path(str(files[-1])).stem
-    return str(config.model.class_path).rpartition(".")[2].lower()
+    if not files:
+        return str(config.model.class_path).rpartition(".")[2].lower()
+    path = Path(str(files[-1])).absolute()
+    # What a run kept of its configuration begins another run of the same name.
+    return re.sub(r"-\d{3,}$", "", path.parent.name) if path.name == "config.yaml" else path.stem
 
 
 def _run_of(ckpt_path: str | None) -> str:
@@ -142,15 +152,10 @@ def _run_of(ckpt_path: str | None) -> str:
     return str(folder.parent if folder.name == "checkpoints" else folder)
 
 
-def _loggers(root: str) -> list[Namespace]:
+def _loggers(run: Path) -> list[Logger]:
     return [
-        Namespace(
-            class_path="lightning.pytorch.loggers.CSVLogger", init_args=Namespace(save_dir=root, name="csv")
-        ),
-        Namespace(
-            class_path="lightning.pytorch.loggers.TensorBoardLogger",
-            init_args=Namespace(save_dir=root, name="tensorboard", version="", default_hp_metric=False),
-        ),
+        CSVLogger(run, name="csv"),
+        TensorBoardLogger(run, name="tensorboard", version="", default_hp_metric=False),
     ]
 
 

@@ -41,7 +41,9 @@ class Report(Callback):
         """Write the results so far."""
         if trainer.state.fn == "fit":  # type: ignore[attr-defined]
             self._write(trainer, pl_module, "running")
-            log_image(trainer, "curves", Path(trainer.default_root_dir) / "curves.png")
+            picture = Path(trainer.default_root_dir) / "curves.png"
+            if picture.is_file():  # only where a CSV logger wrote what there is to draw
+                log_image(trainer, "curves", picture)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the final results and hand the checkpoints to loggers that keep artifacts."""
