@@ -8,6 +8,9 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     GANSHARING_CACHE=/work/cache
 
+# libfribidi: text shaping, with which Pillow draws OpenMoji's joined characters.
+RUN apt-get update && apt-get install -y --no-install-recommends libfribidi0 && rm -rf /var/lib/apt/lists/*
+
 RUN useradd --create-home --uid 1000 gan && mkdir -p /work/runs /work/cache && chown -R gan /work
 WORKDIR /work
 
