@@ -5,6 +5,10 @@ The bare loop is what one writes by hand: fp32, contiguous weights, no logging, 
 and the bf16 fast path take turns, so a machine that slows down slows all of them.
 """
 
+# isort: off
+import gansharing  # noqa: F401  (before lightning: it mends an import of torchvision beside a CPU torch)
+
+# isort: on
 import json
 import statistics
 import tempfile
