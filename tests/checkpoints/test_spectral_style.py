@@ -37,7 +37,9 @@ def original_forward(state: dict[str, Tensor], latent: Tensor) -> Tensor:
         style = F.leaky_relu(F.linear(style, state["mapper.linear.weight"], state["mapper.linear.bias"]), 0.2)
     x = state["starting_const"]
     for level in range(1, 5):
-        x = F.conv_transpose2d(x, state[f"conv_l{level}.weight"], stride=1 if level == 1 else 2, padding=int(level > 1))
+        x = F.conv_transpose2d(
+            x, state[f"conv_l{level}.weight"], stride=1 if level == 1 else 2, padding=int(level > 1)
+        )
         x = F.instance_norm(x, eps=1e-5)
         scale, bias = (
             F.linear(style, state[f"ada_l{level}.style_{k}.weight"], state[f"ada_l{level}.style_{k}.bias"])
@@ -72,7 +74,9 @@ def test_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str)
 def test_discriminator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    convolution = [nn.Conv2d(i, o, 4, 2, 1, bias=False) for i, o in [(3, 64), (64, 128), (128, 256), (256, 512)]]
+    convolution = [
+        nn.Conv2d(i, o, 4, 2, 1, bias=False) for i, o in [(3, 64), (64, 128), (128, 256), (256, 512)]
+    ]
     middle = [nn.utils.spectral_norm(c) for c in convolution[1:]]
     layers: list[nn.Module] = [convolution[0], nn.LeakyReLU(0.2)]
     for conv in middle:
