@@ -28,6 +28,23 @@ def average_gradients(module: nn.Module) -> None:
         parameter.grad = mean
 
 
+@torch.no_grad()
+def average_buffers(module: nn.Module) -> None:
+    """Replace the floating-point buffers of ``module`` (batch statistics) by their mean over all processes.
+
+    So the network that is averaged, validated on every process and saved by the first is one network.
+    Does nothing in a single process.
+    """
+    world = _world()
+    buffers = [b for b in module.buffers() if b.is_floating_point()]
+    if world == 1 or not buffers:
+        return
+    flat = torch.cat([b.flatten() for b in buffers])
+    dist.all_reduce(flat)
+    for buffer, mean in zip(buffers, _split(flat / world, buffers), strict=True):
+        buffer.copy_(mean)
+
+
 def _split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
     return [
         torch.empty_like(g).copy_(part.view(g.shape))

@@ -9,7 +9,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gansharing.distributed import average_gradients
+from gansharing.distributed import average_buffers, average_gradients
 from gansharing.networks import Discriminator, Generator
 from gansharing.objectives import AdversarialLoss, NonSaturating, Regularizer
 from gansharing.setups.base import GenerativeSetup
@@ -99,6 +99,7 @@ class Adversarial(GenerativeSetup):
                 losses |= self._discriminator_step(real, labels, fresh)
             elif (self.batches + 1) % self.discriminator_steps == 0:
                 losses |= self._generator_step(real, labels, fresh)
+        average_buffers(self)
         self.batches += 1
         self.images += len(real) * self.trainer.world_size
         for name, value in losses.items():
