@@ -119,6 +119,10 @@ class CLI(LightningCLI):
         kwargs |= {"plugins": plugins, "default_root_dir": str(self._run)}
         if trainer.logger in (None, True):
             kwargs["logger"] = _loggers(self._run) if self.subcommand == "fit" else False
+        elif trainer.logger and self.subcommand == "fit":
+            given = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+            kept = [] if any(isinstance(logger, CSVLogger) for logger in given) else _loggers(self._run)[:1]
+            kwargs["logger"] = [*given, *kept]  # the run's own curves are drawn from its CSV
         return super().instantiate_trainer(**kwargs)
 
 

@@ -5,6 +5,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from gansharing.errors import UserError
 
 # Processes that Lightning launches run the whole program again and must find the first one's choice.
@@ -56,6 +58,8 @@ def _numbered(name: str, newest: bool) -> Path:
 
 
 def _make(folder: Path, exist_ok: bool = True) -> Path:
+    if getattr(rank_zero_only, "rank", 0) != 0:  # started by a scheduler: only the first process writes
+        return folder
     absent = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=exist_ok)

@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from gansharing.callbacks.scores import Scores
+from gansharing.checkpoints import read_checkpoint
 from gansharing.errors import UserError
 
 
@@ -46,3 +47,16 @@ class BestCheckpoint(ModelCheckpoint):
                         )
                     self.monitor = callback.fid_name
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the best score of a resumed run: its last checkpoint was taken before its last validation."""
+        super().on_train_start(trainer, pl_module)
+        path = Path(self.dirpath or "") / "best.ckpt"
+        if trainer.global_step == 0 or not path.is_file():
+            return
+        best = read_checkpoint(path)
+        if best["global_step"] <= trainer.global_step:
+            score = best["callbacks"][self.state_key]["best_model_score"]
+            self.best_model_path = self.kth_best_model_path = str(path)
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {str(path): score}

@@ -1,6 +1,9 @@
 """FID, KID, IS and precision/recall of the generated images, against the training data."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -96,7 +99,9 @@ class Scores(Callback):
 
     @torch.no_grad()
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Score the untrained network."""
+        """Score the untrained network, or find what a resumed run had scored."""
+        if trainer.global_step > 0:
+            self._recall(Path(trainer.default_root_dir) / "results.json", trainer.global_step)
         if not self.untrained or trainer.global_step > 0 or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         suite = self._reset(trainer)
@@ -108,6 +113,16 @@ class Scores(Callback):
         self._record(trainer, pl_module, scores)
         for logger in trainer.loggers:
             logger.log_metrics(scores, step=0)
+
+    def _recall(self, results: Path, step: int) -> None:
+        # A checkpoint is taken before the validation of its own step: that score is in the report only.
+        known = {entry["step"] for entry in self.history}
+        with suppress(OSError, ValueError):
+            written = json.loads(results.read_text())["history"]
+            self.history += [
+                entry for entry in written if entry["step"] <= step and entry["step"] not in known
+            ]
+        self.history.sort(key=lambda entry: entry["step"])
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Forget the previous images."""
