@@ -153,3 +153,14 @@ def pyramid_depth(resolution: int, lowest: int = 32, highest: int = 128) -> int:
         allowed = ", ".join(str(2**k) for k in range(lowest.bit_length() - 1, highest.bit_length()))
         raise UserError(f"resolution {resolution} is not supported by this network; use one of {allowed}")
     return resolution.bit_length() - 3
+
+
+def require_positive(**sizes: int) -> None:
+    """Refuse sizes that would leave a layer empty.
+
+    Raises:
+        UserError: A size is less than 1; the message names it.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f"{name} is {size}; give at least 1")

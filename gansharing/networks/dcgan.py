@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as normalise_spectrum
 
-from gansharing.networks.base import Discriminator, Generator, pyramid_depth
+from gansharing.networks.base import Discriminator, Generator, pyramid_depth, require_positive
 from gansharing.networks.init import dcgan_init
 
 
@@ -16,6 +16,7 @@ def generator_channels(resolution: int, base_channels: int) -> list[int]:
     At 64 px and base 64 this is DCGAN's [512, 256, 128, 64]; one level fewer or more at 32 and 128 px.
     """
     depth = pyramid_depth(resolution)
+    require_positive(base_channels=base_channels)
     return [base_channels * 2 ** (depth - 1 - level) for level in range(depth)]
 
 
@@ -44,6 +45,7 @@ class DCGANGenerator(Generator):
 
     def __init__(self, resolution: int = 64, latent_dim: int = 100, base_channels: int = 64) -> None:
         super().__init__()
+        require_positive(latent_dim=latent_dim)
         self.resolution, self.latent_dim = resolution, latent_dim
         channels = generator_channels(resolution, base_channels)
         inputs = [latent_dim, *channels[:-1]]
@@ -105,6 +107,7 @@ class DCGANDiscriminator(Discriminator):
         init: Literal["dcgan", "torch"] = "dcgan",
     ) -> None:
         super().__init__()
+        require_positive(base_channels=base_channels)
         self.resolution = resolution
         channels = [base_channels * 2**level for level in range(pyramid_depth(resolution))]
         inputs = [3, *channels[:-1]]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gansharing.networks.base import Generator
+from gansharing.networks.base import Generator, require_positive
 from gansharing.networks.dcgan import UpBlock, generator_channels
 
 
@@ -94,6 +94,7 @@ class SpectralStyleGenerator(Generator):
         super().__init__()
         if style == "batch_norm" and trunk_input == "constant":
             raise ValueError("without AdaIN the latent enters only through trunk_input='style'")
+        require_positive(latent_dim=latent_dim)
         self.resolution, self.latent_dim, self.adaptive = resolution, latent_dim, style == "adain"
         self.mapping = StyleMapping(latent_dim, layers=4, shared=mapping == "shared")
         self.constant = nn.Parameter(torch.randn(1, latent_dim, 1, 1)) if trunk_input == "constant" else None

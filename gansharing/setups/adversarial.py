@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gansharing.distributed import average_buffers, average_gradients
+from gansharing.errors import UserError
 from gansharing.networks import Discriminator, Generator
 from gansharing.objectives import AdversarialLoss, NonSaturating, Regularizer
 from gansharing.setups.base import GenerativeSetup
@@ -74,10 +75,14 @@ class Adversarial(GenerativeSetup):
         )
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """One optimiser a player, generator first."""
+        """One optimiser a player, generator first.
+
+        Raises:
+            UserError: An optimiser refuses its arguments.
+        """
         return [
-            self.optimizer_g(p for p in self.generator.parameters() if p.requires_grad),
-            self.optimizer_d(p for p in self.discriminator.parameters() if p.requires_grad),
+            _build("optimizer_g", self.optimizer_g, self.generator),
+            _build("optimizer_d", self.optimizer_d, self.discriminator),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -174,6 +179,13 @@ class Adversarial(GenerativeSetup):
     def _raw_optimizer(self, index: int) -> Optimizer:
         optimizers: Any = self.optimizers(use_pl_optimizer=False)
         return optimizers[index]
+
+
+def _build(name: str, build: OptimizerCallable, network: nn.Module) -> Optimizer:
+    try:
+        return build(p for p in network.parameters() if p.requires_grad)
+    except ValueError as error:
+        raise UserError(f"model.{name}: {error}") from error
 
 
 @contextmanager

@@ -171,3 +171,10 @@ def test_a_network_without_stages_says_so() -> None:
 
     with pytest.raises(TypeError, match="Bare"):
         Bare().stages()
+
+
+@pytest.mark.parametrize("size", ["latent_dim", "base_channels"])
+@pytest.mark.parametrize("network", [DCGANGenerator, SpectralStyleGenerator])
+def test_empty_layers_are_refused_by_name(network: type[Generator], size: str) -> None:
+    with pytest.raises(UserError, match=size):
+        network(32, **{size: 0})

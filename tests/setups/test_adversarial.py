@@ -203,3 +203,11 @@ def test_wrapped_strategies_are_refused(tmp_path: Path) -> None:
     setup.trainer = quiet_trainer(tmp_path, strategy="ddp", devices=2)
     with pytest.raises(UserError, match="ExplicitDDP"):
         setup.setup("fit")
+
+
+def test_an_optimiser_that_refuses_its_arguments_is_named() -> None:
+    setup = Adversarial(
+        PlainGenerator(), PlainDiscriminator(), optimizer_d=lambda p: torch.optim.Adam(p, lr=-1.0)
+    )
+    with pytest.raises(UserError, match="optimizer_d: Invalid learning rate"):
+        setup.configure_optimizers()
