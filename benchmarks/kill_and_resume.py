@@ -45,6 +45,7 @@ data:
   class_path: gansharing.data.ImageData
   init_args: {path: twemoji, resolution: 32, batch_size: 32, fraction: 0.2, flip: true}
 scores: {num_samples: 16, metrics: [kid], untrained: false}
+best: {monitor: kid_lite}
 resume: {every_n_steps: 3}
 """
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -200,7 +201,7 @@ def test_resolution_mismatch_names_the_mend(tmp_path: Path) -> None:
 
 def test_wrapped_strategies_are_refused(tmp_path: Path) -> None:
     setup = Adversarial(PlainGenerator(), PlainDiscriminator())
-    setup.trainer = quiet_trainer(tmp_path, strategy="ddp", devices=2)
+    setup.trainer = quiet_trainer(tmp_path, strategy=DDPStrategy(), devices=2)
     with pytest.raises(UserError, match="ExplicitDDP"):
         setup.setup("fit")
 
