@@ -1,18 +1,18 @@
 # For GPU clusters: docker build -t gansharing . && docker run --gpus all --shm-size 4g \
-#   -v "$PWD/data:/data" -v "$PWD/runs:/work/runs" gansharing fit --config experiments/demo.yaml
+#   -v "$PWD/data:/data" -v "$PWD/runs:/app/runs" gansharing fit --config experiments/demo.yaml
 # torch's Linux wheels carry their own CUDA libraries: the host needs only its driver.
 FROM python:3.11.14-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    GANSHARING_CACHE=/work/cache
+    GANSHARING_CACHE=/app/cache
 
 # libfribidi: text shaping, with which Pillow draws OpenMoji's joined characters.
 RUN apt-get update && apt-get install -y --no-install-recommends libfribidi0 && rm -rf /var/lib/apt/lists/*
 
-RUN useradd --create-home --uid 1000 gan && mkdir -p /work/runs /work/cache && chown -R gan /work
-WORKDIR /work
+RUN useradd --create-home --uid 1000 gan && mkdir -p /app/runs /app/cache && chown -R gan /app
+WORKDIR /app
 
 # What changes rarely first: the dependencies' layer survives a change of the code.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
