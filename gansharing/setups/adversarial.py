@@ -157,8 +157,9 @@ class Adversarial(GenerativeSetup):
         self, real: Tensor, labels: Tensor | None, latent: Tensor
     ) -> Iterator[tuple[float, Tensor, Tensor | None, Tensor]]:
         count = min(self.accumulate, len(real))
-        classes = [None] * count if labels is None else labels.chunk(count)
-        for x, y, z in zip(real.chunk(count), classes, latent.chunk(count), strict=True):
+        # Not chunk(), which may give fewer parts than asked for.
+        classes = [None] * count if labels is None else labels.tensor_split(count)
+        for x, y, z in zip(real.tensor_split(count), classes, latent.tensor_split(count), strict=True):
             yield len(x) / len(real), x, y, z
 
     def _generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:

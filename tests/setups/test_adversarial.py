@@ -212,3 +212,15 @@ def test_an_optimiser_that_refuses_its_arguments_is_named() -> None:
     )
     with pytest.raises(UserError, match="optimizer_d: Invalid learning rate"):
         setup.configure_optimizers()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("accumulate", [1, 2, 4, 5, 9])
+def test_parts_cover_any_batch(labelled: bool, accumulate: int) -> None:
+    setup = Adversarial(PlainGenerator(), PlainDiscriminator(), accumulate=accumulate)
+    real, latent = torch.arange(5.0), torch.arange(5.0)
+    parts = list(setup._parts(real, torch.arange(5) if labelled else None, latent))
+    assert len(parts) == min(accumulate, 5)
+    assert torch.equal(torch.cat([x for _, x, _, _ in parts]), real)
+    assert all(torch.equal(x, z) for _, x, _, z in parts)
+    assert sum(share for share, _, _, _ in parts) == pytest.approx(1)

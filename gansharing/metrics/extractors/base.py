@@ -1,6 +1,7 @@
 """What a feature extractor is: uint8 images in, features (and logits) out, nothing else touched."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
@@ -26,7 +27,7 @@ class Features(NamedTuple):
     logits: Tensor | None
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(nn.Module, ABC):
     """A frozen network that embeds images; subclasses give ``embed``.
 
     It is always in eval mode, needs no gradient, ignores a surrounding autocast (scores would depend on
@@ -92,9 +93,9 @@ class FeatureExtractor(nn.Module):
         # Clones made out here are ordinary tensors; inference tensors may not enter metric states.
         return Features(features.clone(), None if logits is None else logits.clone())
 
+    @abstractmethod
     def embed(self, pixels: Tensor) -> Features:
         """Features of float32 (N, 3, input_size, input_size) pixels in [0, 255]."""
-        raise NotImplementedError
 
 
 def embed(extractor: FeatureExtractor, images: Tensor | Sequence[Tensor]) -> Features:
