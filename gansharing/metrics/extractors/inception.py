@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gansharing.errors import UserError
 from gansharing.metrics.extractors.base import FeatureExtractor, Features, Resize
-from gansharing.metrics.extractors.weights import mismatch, read_state, verify
+from gansharing.metrics.extractors.weights import hub_file, mismatch, read_state
 
 
 class InceptionExtractor(FeatureExtractor):
@@ -75,18 +74,6 @@ def published_weights() -> Path:
     """
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    name = URL_INCEPTION_V3.rpartition("/")[2]
-    prefix = name.rpartition("-")[2].removesuffix(".pth")
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file():
-        verify(path, prefix)
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=prefix, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"extractor inception: its weights are not at {path} and cannot be downloaded ({error}); put "
-            f"torch-fidelity's file there, or name it with weights, or use the embedded extractor: lite"
-        ) from error
-    return path
+    return hub_file(
+        URL_INCEPTION_V3, "extractor inception", "torch-fidelity's", "the embedded extractor: lite"
+    )

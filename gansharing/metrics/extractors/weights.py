@@ -93,3 +93,32 @@ def verify(path: Path, sha256_prefix: str) -> None:
         raise UserError(
             f"weights: {path} is damaged (sha256 {digest[:8]}, not {sha256_prefix}): delete it and try again"
         )
+
+
+def hub_file(url: str, needed_by: str, whose: str, instead: str) -> Path:
+    """A published file in torch hub's folder, downloaded if it is not there yet.
+
+    Args:
+        url: where it is published; its name ends in the first digits of its sha256, as torch hub's do.
+        needed_by: who asks, for the error.
+        whose: who published it, for the error.
+        instead: what does without it, for the error.
+
+    Raises:
+        UserError: it can be neither found nor downloaded, or the file there is damaged.
+    """
+    name = url.rpartition("/")[2]
+    prefix = name.rpartition("-")[2].removesuffix(".pth")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file():
+        verify(path, prefix)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{needed_by}: its weights are not at {path} and cannot be downloaded ({error}); put "
+            f"{whose} file there, or name it with weights, or use {instead}"
+        ) from error
+    return path
