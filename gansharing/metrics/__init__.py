@@ -1,5 +1,6 @@
 """Scores of generated images: extractors, torchmetrics on shared features, a suite of all of them."""
 
+from gansharing.metrics.diversity import Diversity
 from gansharing.metrics.extractors import FeatureExtractor, Features, build_extractor
 from gansharing.metrics.frechet import FrechetDistance
 from gansharing.metrics.inception_score import LogitScore
@@ -10,6 +11,7 @@ from gansharing.metrics.suite import ScoreSuite
 
 __all__ = [
     "PRDC",
+    "Diversity",
     "FeatureExtractor",
     "Features",
     "FrechetDistance",
