@@ -3,6 +3,8 @@
 from gansharing.networks.base import Discriminator, Generator, Network, build_network
 from gansharing.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gansharing.networks.spectral_style import SpectralStyleGenerator
+from gansharing.networks.stylegan2 import StyleGAN2Generator
+from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 __all__ = [
     "DCGANDiscriminator",
@@ -11,5 +13,7 @@ __all__ = [
     "Generator",
     "Network",
     "SpectralStyleGenerator",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
     "build_network",
 ]
