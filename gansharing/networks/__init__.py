@@ -2,16 +2,21 @@
 
 from gansharing.networks.base import Discriminator, Generator, Network, build_network
 from gansharing.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gansharing.networks.miners import BigGANMiner, ConvMiner, Miner, NoiseMiner
 from gansharing.networks.spectral_style import SpectralStyleGenerator
 from gansharing.networks.stylegan2 import StyleGAN2Generator
 from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 __all__ = [
+    "BigGANMiner",
+    "ConvMiner",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Discriminator",
     "Generator",
+    "Miner",
     "Network",
+    "NoiseMiner",
     "SpectralStyleGenerator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
