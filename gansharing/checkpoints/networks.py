@@ -12,12 +12,13 @@ from torch import Tensor
 from gansharing.checkpoints.atomic import read_checkpoint
 from gansharing.errors import UserError
 from gansharing.files import write_atomically
-from gansharing.networks import Network, build_network
+from gansharing.networks import Network
+from gansharing.sharing import build_shared, merged
 
 HEADER = "gansharing"
 
 
-def load(path: str | Path, part: str = "generator") -> Network:
+def load(path: str | Path, part: str = "generator", divided: bool = False) -> Network:
     """A ready network from a run, a checkpoint or an exported file.
 
     Nothing stored in the file is executed, and neither data nor configuration are needed.
@@ -26,6 +27,8 @@ def load(path: str | Path, part: str = "generator") -> Network:
         path: A ``.ckpt`` of a run, a ``.safetensors`` file of ``gansharing export`` or ``import``, or a
             run's folder (its best checkpoint, else its last).
         part: ``generator`` (the averaged one) or ``discriminator``.
+        divided: Keep the division into θ_D and θ_S that a transfer trained; without it the parts are merged
+            into an ordinary network that computes the same.
 
     Returns:
         The network on the CPU, in eval mode, without gradients.
@@ -35,14 +38,14 @@ def load(path: str | Path, part: str = "generator") -> Network:
     """
     path = find_checkpoint(path)
     config, state = _read_safetensors(path, part) if path.suffix == ".safetensors" else _read_part(path, part)
-    network = build_network(config)
+    network = build_shared(config)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
             f"{path} does not fit the network it names: {' '.join(str(error).split())}"
         ) from error
-    return network.eval().requires_grad_(False)
+    return (network if divided else merged(network)).eval().requires_grad_(False)
 
 
 def find_checkpoint(path: str | Path) -> Path:

@@ -4,19 +4,21 @@ import functools
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gansharing.errors import UserError
 
+T = TypeVar("T")
 
-class Network(nn.Module):
-    """A network that can be rebuilt from plain values.
 
-    Subclasses take numbers and strings in their constructor. The arguments of the outermost call are
-    kept in :attr:`config`, so that a checkpoint or a safetensors header can build the same network again.
+class Configurable:
+    """Something that can be rebuilt from plain values.
+
+    Subclasses take numbers, strings and lists of them in their constructor. The arguments of the outermost
+    call are kept in :attr:`config`, so that a checkpoint or a safetensors header can build the same again.
     """
 
     config: dict[str, Any]
@@ -26,11 +28,18 @@ class Network(nn.Module):
         constructor: Any = cls.__init__
 
         @functools.wraps(constructor)
-        def recording(self: "Network", *args: Any, **given: Any) -> None:
+        def recording(self: "Configurable", *args: Any, **given: Any) -> None:
             if type(self) is cls:
-                bound = inspect.signature(constructor).bind(self, *args, **given)
+                signature = inspect.signature(constructor)
+                bound = signature.bind(self, *args, **given)
                 bound.apply_defaults()
-                arguments = dict(list(bound.arguments.items())[1:])
+                # Without a constructor of its own a class has object's, which names no argument.
+                named = [
+                    p.name
+                    for p in signature.parameters.values()
+                    if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+                ]
+                arguments = {name: bound.arguments[name] for name in named[1:]}
                 object.__setattr__(
                     self,
                     "config",
@@ -40,6 +49,10 @@ class Network(nn.Module):
 
         setattr(cls, "__init__", recording)  # noqa: B010  (mypy allows no assignment to a method)
 
+
+class Network(Configurable, nn.Module):
+    """A network that declares its parts and can be rebuilt from its :attr:`config`."""
+
     def stages(self) -> Mapping[str, nn.Module]:
         """Parts of the network in the order in which the signal meets them.
 
@@ -48,6 +61,21 @@ class Network(nn.Module):
             the image to the score for a discriminator. Every parameter belongs to exactly one stage.
         """
         raise TypeError(f"{type(self).__name__} does not declare its stages")
+
+    def trained_buffers(self) -> list[str]:
+        """Names of the persistent buffers that training changes, such as running statistics.
+
+        They belong to a domain as its weights do. All of them, unless a subclass holds constants among them.
+        """
+        return [name for name in self.state_dict() if name in dict(self.named_buffers())]
+
+    def style_layers(self) -> Mapping[str, nn.Module]:
+        """Linear layers that turn a latent into per-channel styles, by name; empty where there are none."""
+        return {}
+
+    def latent_entry(self) -> nn.Module:
+        """The module whose first argument is the batch of latents: the network itself unless overridden."""
+        return self
 
 
 class Generator(Network):
@@ -107,35 +135,49 @@ class Discriminator(Network):
 
 
 def build_network(config: Mapping[str, Any]) -> Network:
-    """Build a network from its :attr:`Network.config`.
-
-    The configuration may come from an untrusted file, so only subclasses of :class:`Network` are built:
-    those of this package, and those whose module the caller has already imported.
+    """Build a network from its :attr:`Configurable.config`.
 
     Args:
-        config: ``{"class_path": "package.module.Class", "init_args": {...}}``.
+        config: ``{"class_path": "package.module.Class", "init_args": {...}}``; other keys are ignored.
 
     Raises:
         UserError: The class is not a known network, or does not take these arguments.
     """
+    return build(config, Network, "gansharing.networks", "network")
+
+
+def build(config: Mapping[str, Any], base: type[T], package: str, kind: str) -> T:
+    """Build an object from its :attr:`Configurable.config`.
+
+    The configuration may come from an untrusted file, so only subclasses of ``base`` are built: those of
+    ``package``, and those whose module the caller has already imported.
+
+    Args:
+        config: ``{"class_path": "package.module.Class", "init_args": {...}}``.
+        base: What the class must be.
+        package: Where its module may be imported from.
+        kind: Its name in messages.
+
+    Raises:
+        UserError: The class is not a known one, or does not take these arguments.
+    """
     path = str(config.get("class_path", ""))
     module_name, _, name = path.rpartition(".")
-    if module_name.startswith("gansharing.networks."):
+    if module_name.startswith(f"{package}."):
         try:
             importlib.import_module(module_name)
         except ImportError:
             pass
-    known = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in _subclasses(Network)}
+    known = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in _subclasses(base)}
     if path not in known:
         raise UserError(
-            f"the file asks for the network '{path}', which is not a network of gansharing nor of a module "
+            f"the file asks for the {kind} '{path}', which is not a {kind} of gansharing nor of a module "
             f"that is imported; import the module that defines '{name}' before loading"
         )
     try:
-        network = known[path](**config.get("init_args", {}))
+        return known[path](**config.get("init_args", {}))
     except TypeError as error:
-        raise UserError(f"the network '{path}' cannot be built from the file's arguments: {error}") from error
-    return network
+        raise UserError(f"the {kind} '{path}' cannot be built from the file's arguments: {error}") from error
 
 
 def _subclasses(cls: type) -> list[type]:

@@ -116,6 +116,10 @@ class SpectralStyleGenerator(Generator):
         stages |= {f"{4 * 2**level}px": block for level, block in enumerate(self.blocks)}
         return stages | {"to_rgb": self.to_rgb}
 
+    def style_layers(self) -> Mapping[str, nn.Module]:
+        """Scale and shift of every AdaIN."""
+        return {name: layer for name, layer in self.named_modules() if name.endswith((".scale", ".shift"))}
+
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1]."""
         style = self.mapping(latent)

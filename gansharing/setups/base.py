@@ -100,6 +100,14 @@ class GenerativeSetup(LightningModule):
         """Images of latent seeds: uint8 ``(N, 3, H, W)``."""
         return to_uint8(self.generator(seeded_latents(self.generator, seeds)))
 
+    def counterpart(self, seeds: list[int]) -> Tensor | None:
+        """Images to lay over those of :meth:`generate`, such as a transfer's source; ``None`` for nothing."""
+        return None
+
+    def about(self) -> dict[str, Any]:
+        """Plain facts that ``results.json`` keeps of this setup."""
+        return {}
+
     def validation_step(self, indices: Tensor, batch_idx: int) -> dict[str, Any]:
         """Generate samples: ``{"seeds": list[int], "images": uint8 (N, 3, H, W)}``."""
         seeds = indices.tolist()
@@ -142,6 +150,8 @@ class GenerativeSetup(LightningModule):
 def _difference(stored: dict[str, Any], mine: dict[str, Any]) -> str:
     if stored["class_path"] != mine["class_path"]:
         return f"{stored['class_path']} in the file, {mine['class_path']} here"
+    if stored.get("sharing") != mine.get("sharing"):
+        return f"sharing {stored.get('sharing', 'none')} in the file, {mine.get('sharing', 'none')} here"
     old, new = stored["init_args"], mine["init_args"]
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     return ", ".join(f"{key}={old.get(key)!r} in the file, {new.get(key)!r} here" for key in keys)

@@ -1,0 +1,26 @@
+"""Sharing: which of a network's parameters a domain owns (θ_D) and which all domains share (θ_S).
+
+Plain PyTorch: ``WidthWise(0.1).apply(network)`` divides any network in place and changes no output.
+"""
+
+from gansharing.sharing.additive import LowRank, StyleOffsets
+from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, merged, split_of
+from gansharing.sharing.selections import Affine, BatchStatistics, FreezeLower, Full, LayerWise
+from gansharing.sharing.width import WidthWise
+
+__all__ = [
+    "Affine",
+    "BatchStatistics",
+    "FreezeLower",
+    "Full",
+    "LayerWise",
+    "LowRank",
+    "Sharing",
+    "Split",
+    "StyleOffsets",
+    "WidthWise",
+    "build_shared",
+    "build_sharing",
+    "merged",
+    "split_of",
+]
