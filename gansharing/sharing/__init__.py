@@ -5,6 +5,7 @@ Plain PyTorch: ``WidthWise(0.1).apply(network)`` divides any network in place an
 
 from gansharing.sharing.additive import LowRank, StyleOffsets
 from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, merged, split_of
+from gansharing.sharing.miner import Miner
 from gansharing.sharing.selections import Affine, BatchStatistics, FreezeLower, Full, LayerWise
 from gansharing.sharing.width import WidthWise
 
@@ -15,6 +16,7 @@ __all__ = [
     "Full",
     "LayerWise",
     "LowRank",
+    "Miner",
     "Sharing",
     "Split",
     "StyleOffsets",

@@ -99,6 +99,12 @@ class Split:
         """``|θ_S|``, numbers."""
         return _count(self.shared)
 
+    @property
+    def delta_bytes(self) -> int:
+        """Size of θ_D and of the domain's buffers: what a domain adds to a base on disk, but for a header."""
+        tensors = [*self.domain.values(), *self.domain_buffers.values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     def freeze_shared(self) -> None:
         """Compute no gradients of θ_S from now on."""
         for parameter in self.shared.values():

@@ -2,53 +2,84 @@
 
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 
 import gansharing.augment
-import gansharing.objectives  # noqa: F401  (makes short class names known)
+import gansharing.objectives
+import gansharing.sharing  # noqa: F401  (makes short class names known)
 from gansharing.checkpoints import find_checkpoint, load
 from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.setups import GenerativeSetup
+from gansharing.sharing import Sharing, merged, split_of
 from gansharing.usage import ToolParser, check_config_files, root_cause
 
 
-def inspect(source: str, over: str | None = None) -> None:
+def inspect(source: str, over: str | None = None, sharing: Sharing | None = None) -> None:
     """Print parameters per stage of the networks in a configuration, a checkpoint or a safetensors file.
+
+    Of a divided network, which parameters the domain owns (θ_D, trained) and which are shared (θ_S, frozen in
+    a transfer), the learn ratio and the size of a delta.
 
     Args:
         source: A checkpoint, a safetensors file, a run's folder or a YAML configuration.
         over: A YAML configuration to lay over the first.
+        sharing: Divide the generator so before counting: --sharing WidthWise --sharing.learn_ratio 0.1.
     """
     console = Console()
-    for name, network in _networks([source] if over is None else [source, over]).items():
+    networks = _networks([source] if over is None else [source, over])
+    if sharing is not None:
+        networks = {"generator": merged(networks["generator"])}
+        sharing.apply(networks["generator"])
+    for name, network in networks.items():
         console.print(stage_table(name, network))
+        if "sharing" in network.config:
+            console.print(_summary(network))
 
 
 def stage_table(name: str, network: Network) -> Table:
-    """A table of the stages of ``network`` with their parameters, buffers and total."""
+    """A table of the stages of ``network``: parameters, whose they are or whether they train, buffers."""
+    split, divided = split_of(network), "sharing" in network.config
+    own = {id(parameter) for parameter in split.domain.values()}
     table = Table(title=f"{name}: {type(network).__name__}", title_justify="left")
-    for column, side in (
-        ("stage", "left"),
-        ("parameters", "right"),
-        ("trainable", "right"),
-        ("buffers", "right"),
-    ):
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
-    stages: list[tuple[str, Any]] = [*network.stages().items(), ("total", network)]
-    for stage, module in stages:
-        parameters = list(module.parameters())
-        numbers = (
-            sum(p.numel() for p in parameters),
-            sum(p.numel() for p in parameters if p.requires_grad),
-            sum(b.numel() for b in module.buffers()),
-        )
-        table.add_row(stage, *(f"{number:,}" for number in numbers), end_section=stage == stages[-2][0])
+    table.add_column("stage")
+    for column in ("parameters", *(("θ_D", "θ_S") if divided else ("trainable",)), "buffers"):
+        table.add_column(column, justify="right")
+    stages: list[tuple[str, list[nn.Parameter], list[Tensor]]] = [
+        (stage, list(module.parameters()), list(module.buffers()))
+        for stage, module in network.stages().items()
+    ]
+    counted = {id(parameter) for _, parameters, _ in stages for parameter in parameters}
+    added = [parameter for parameter in network.parameters() if id(parameter) not in counted]
+    if added:  # a module that the sharing put before the first stage
+        stages.insert(0, ("added", added, []))
+    stages.append(("total", list(network.parameters()), list(network.buffers())))
+    for stage, parameters, buffers in stages:
+        domain = sum(p.numel() for p in parameters if id(p) in own)
+        total = sum(p.numel() for p in parameters)
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        columns = [total, domain, total - domain] if divided else [total, trained]
+        columns.append(sum(buffer.numel() for buffer in buffers))
+        table.add_row(stage, *(f"{number:,}" for number in columns), end_section=stage == stages[-2][0])
     return table
+
+
+def _summary(network: Network) -> str:
+    split, sharing = split_of(network), network.config["sharing"]
+    target = sharing["init_args"].get("learn_ratio")
+    arguments = ", ".join(
+        f"{key}={value}" for key, value in sharing["init_args"].items() if value is not None
+    )
+    return (
+        f"{sharing['class_path'].rpartition('.')[2]}({arguments}): λ_D {split.learn_ratio:.4%}"
+        + (f" (target {target:.4g})" if target is not None else "")
+        + f", θ_D {split.domain_size:,}, θ_S {split.shared_size:,} (frozen in a transfer), "
+        f"delta {split.delta_bytes:,} bytes"
+    )
 
 
 def _networks(source: list[str]) -> dict[str, Network]:
@@ -59,10 +90,10 @@ def _networks(source: list[str]) -> dict[str, Network]:
     found: dict[str, Network] = {}
     for part in ("generator", "discriminator"):
         try:
-            found[part] = load(path, part).requires_grad_(True)
+            found[part] = load(path, part, divided=True).requires_grad_(True)
         except UserError:
             continue
-    return found or {"generator": load(path)}
+    return found or {"generator": load(path, divided=True)}
 
 
 def setup_from_yaml(paths: list[str]) -> GenerativeSetup:
