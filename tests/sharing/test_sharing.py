@@ -115,7 +115,7 @@ def test_training_touches_the_domain_only_and_survives_copies_and_rebuilding(
     split.freeze_shared()
     untouched = {name: tensor.clone() for name, tensor in split.shared.items()}
     hashed = split.shared_hash()
-    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-3)
     start = output(net)
     for step in range(2):  # a zero factor of a product gets its first gradient in the second
         optimizer.zero_grad()
