@@ -6,15 +6,16 @@ from functools import lru_cache
 
 import torch
 from kornia.augmentation import RandomBrightness, RandomCrop
-from torch import Tensor, nn
+from torch import Tensor
 
+from gansharing.augment.base import Augmentation
 from gansharing.augment.operations import RandomContrast, RandomCutout, RandomSaturation, rounded_share
 from gansharing.errors import UserError
 
 Operation = Callable[[Tensor], Tensor]
 
 
-class DiffAugment(nn.Module):
+class DiffAugment(Augmentation):
     """Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training".
 
     Every operation of the policy is applied to every image, with its own draw for each image, in the

@@ -9,6 +9,7 @@ from gansharing.objectives.losses import (
     Relativistic,
     Wasserstein,
 )
+from gansharing.objectives.path_length import GeneratorRegularizer, PathLength
 from gansharing.objectives.regularizers import R1, R2, GradientPenalty, Regularizer
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "R2",
     "AdversarialLoss",
     "BinaryCrossEntropy",
+    "GeneratorRegularizer",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
     "NonSaturating",
+    "PathLength",
     "Regularizer",
     "Relativistic",
     "Wasserstein",

@@ -6,34 +6,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gansharing.objectives.lazy import Lazy
+
 Scorer = Callable[[Tensor], Tensor]
 
 
-class Regularizer(ABC):
+class Regularizer(Lazy, ABC):
     """A penalty evaluated every ``every`` discriminator steps that then weighs ``every`` times as much.
-
-    Lazy regularisation is StyleGAN2's (Karras et al. 2020, appendix B).
 
     Args:
         weight: Weight per step.
-        every: Interval in discriminator steps; 1 evaluates it always.
+        every: Interval in discriminator steps; 1 makes it part of every step.
     """
-
-    def __init__(self, weight: float, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1, not {every}")
-        self.weight, self.every = weight, every
-
-    def due(self, step: int) -> bool:
-        """Whether the penalty is evaluated at the discriminator's ``step`` (0, 1, ...)."""
-        return step % self.every == 0
 
     def __call__(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
         """The weighted penalty; a scalar.
 
         Args:
             score: The discriminator; it must allow differentiating twice.
-            real: Images ``(N, 3, H, W)`` as the discriminator sees them.
+            real: Images ``(N, 3, H, W)``, before augmentation where ``score`` augments.
             fake: Images of the same shape.
         """
         return self.weight * self.every * self.penalty(score, real, fake)

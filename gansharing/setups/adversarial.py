@@ -1,6 +1,6 @@
 """One generator against one discriminator, from scratch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -9,10 +9,12 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gansharing.augment import Augmentation
 from gansharing.distributed import average_buffers, average_gradients
 from gansharing.errors import UserError
 from gansharing.networks import Discriminator, Generator
-from gansharing.objectives import AdversarialLoss, NonSaturating, Regularizer
+from gansharing.objectives import AdversarialLoss, GeneratorRegularizer, NonSaturating, Regularizer
+from gansharing.objectives.lazy import Lazy, after_main_step, correct_rates, main_share, with_main_step
 from gansharing.setups.base import GenerativeSetup
 
 Apply = Callable[..., Tensor]
@@ -22,14 +24,20 @@ class Adversarial(GenerativeSetup):
     """Train a generator against a discriminator.
 
     ``trainer.global_step`` counts generator steps, so ``max_steps``, checkpoint intervals and schedules
-    are in the unit in which papers give them; discriminator steps are taken beside that count.
+    are in the unit in which papers give them; all other optimiser steps are taken beside that count.
+
+    Regularisers with an interval above 1 are lazy as in StyleGAN2 (Karras et al. 2020, appendix B): they take
+    an optimiser step of their own after their player's main step, and that optimiser's learning rate and
+    betas are corrected for the steps it takes more (:func:`~gansharing.objectives.lazy.main_share`).
 
     Args:
         generator: The generator.
         discriminator: The discriminator; its scores are logits.
         loss: What the two players minimise.
-        regularizers: Gradient penalties of the discriminator.
-        augment: Differentiable augmentation of every image the discriminator sees (DiffAugment).
+        regularizers: Gradient penalties of the discriminator; their gradients are taken in the images before
+            augmentation.
+        generator_regularizers: Penalties of the generator (path length).
+        augment: Differentiable augmentation of every image the discriminator sees (DiffAugment, ADA).
         optimizer_g: Builds the generator's optimiser from its parameters.
         optimizer_d: Builds the discriminator's optimiser.
         discriminator_steps: Discriminator steps, each on a batch of its own, per generator step.
@@ -40,7 +48,10 @@ class Adversarial(GenerativeSetup):
             memory, but for layers that look across the batch.
         channels_last: Channels-last weights and activations: the same numbers to rounding, faster.
         compile: torch.compile for the main passes of both networks; the regularisers, which differentiate
-            twice, always use the plain discriminator.
+            twice, always use the plain networks.
+
+    Raises:
+        UserError: A regulariser does not apply to the generator.
     """
 
     def __init__(
@@ -49,7 +60,8 @@ class Adversarial(GenerativeSetup):
         discriminator: Discriminator,
         loss: AdversarialLoss = NonSaturating(),  # noqa: B008  (stateless; shows up in --print_config)
         regularizers: list[Regularizer] | None = None,
-        augment: nn.Module | None = None,
+        generator_regularizers: list[GeneratorRegularizer] | None = None,
+        augment: Augmentation | None = None,
         optimizer_g: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)),
         optimizer_d: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)),
         discriminator_steps: int = 1,
@@ -64,10 +76,14 @@ class Adversarial(GenerativeSetup):
             raise ValueError("discriminator_steps and accumulate must be at least 1")
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.regularizers = loss, tuple(regularizers or ())
-        self.augment = augment if augment is not None else nn.Identity()
+        for regularizer in generator_regularizers or ():
+            regularizer.check(generator)
+        self.generator_regularizers: Sequence[GeneratorRegularizer] = nn.ModuleList(generator_regularizers)  # type: ignore[assignment]
+        self.augment = augment if augment is not None else Augmentation()
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.discriminator_steps, self.order, self.share_latent = discriminator_steps, order, share_latent
         self.accumulate = accumulate
+        self._latest: dict[str, Tensor] = {}
         # In a tuple, so that nn.Module does not register the compiled networks a second time.
         networks = (generator, discriminator)
         self._passes: tuple[Apply, ...] = (
@@ -81,8 +97,8 @@ class Adversarial(GenerativeSetup):
             UserError: An optimiser refuses its arguments.
         """
         return [
-            _build("optimizer_g", self.optimizer_g, self.generator),
-            _build("optimizer_d", self.optimizer_d, self.discriminator),
+            _build("optimizer_g", self.optimizer_g, self.generator, self.generator_regularizers),
+            _build("optimizer_d", self.optimizer_d, self.discriminator, self.regularizers),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -93,7 +109,10 @@ class Adversarial(GenerativeSetup):
             batch_idx: Unused: the clock is :attr:`batches`, which survives a resume.
 
         Returns:
-            The players' losses as scalars.
+            The players' losses and the penalties that were due, as scalars.
+
+        Raises:
+            UserError: A loss that is to be logged is NaN or infinite.
         """
         real, labels = batch["image"], batch.get("label")
         latent = self.generator.sample_latent(len(real)) if self.share_latent else None
@@ -106,39 +125,50 @@ class Adversarial(GenerativeSetup):
                 losses |= self._generator_step(real, labels, fresh)
         average_buffers(self)
         self.batches += 1
-        self.images += len(real) * self.trainer.world_size
-        for name, value in losses.items():
+        count = len(real) * self.trainer.world_size
+        self.images += count
+        self.augment.adapt(self.batches, count)
+        self._refuse_divergence(losses)
+        # A lazy penalty's last value: its steps and those that are logged may never meet.
+        self._latest |= losses
+        for name, value in (self._latest | self.augment.figures()).items():
             self.log(name, value, prog_bar=name in ("loss_d", "loss_g"))
         return losses
 
     def _discriminator_step(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
         optimizer = self._raw_optimizer(1)
         optimizer.zero_grad()
-        penalties = [r for r in self.regularizers if r.due(self.batches)]
+        always = with_main_step(self.regularizers)
         losses: dict[str, Tensor] = {}
+        fakes: list[Tensor] = []
         for share, x, y, z in self._parts(real, labels, latent):
             with torch.no_grad():
-                fake = self.augment(self._generate(z, y))
-            x = self.augment(x)
+                fakes.append(self._generate(z, y))
+                fake = self.augment(fakes[-1])
+            scores = self._score(self.augment(x), y)
+            self.augment.observe(scores.detach())
             if self.loss.compares:
-                loss = self.loss.discriminator(self._score(x, y), self._score(fake, y))
+                loss = self.loss.discriminator(scores, self._score(fake, y))
                 _add(losses, "loss_d", self._backward(share * loss))
             else:
                 # One after the other: the graph of the reals is gone before that of the fakes is built.
-                _add(losses, "loss_d_real", self._backward(share * self.loss.real(self._score(x, y))))
+                _add(losses, "loss_d_real", self._backward(share * self.loss.real(scores)))
                 _add(losses, "loss_d_fake", self._backward(share * self.loss.fake(self._score(fake, y))))
-            for penalty in penalties:
-                name = type(penalty).__name__.lower()
-                _add(losses, name, self._backward(share * self._penalty(penalty, x, y, fake)))
-        average_gradients(self.discriminator)
-        # Through the strategy (precision, scaling) but beside Lightning's step counter.
-        self.trainer.strategy.optimizer_step(optimizer, closure=lambda: None, model=self)
+            self._penalise_scores(always, losses, share, x, y, fakes[-1])
         if "loss_d" not in losses:
             losses["loss_d"] = losses["loss_d_real"] + losses["loss_d_fake"]
+        self._step_aside(optimizer, self.discriminator)
+        if due := after_main_step(self.regularizers, self.batches):
+            optimizer.zero_grad()
+            parts = self._parts(real, labels, latent)
+            for (share, x, y, _), fake in zip(parts, fakes, strict=True):
+                self._penalise_scores(due, losses, share, x, y, fake)
+            _fill_gradients(self.discriminator)
+            self._step_aside(optimizer, self.discriminator)
         return losses
 
     def _generator_step(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
-        optimizer = self.optimizers()[0]  # type: ignore[index]
+        optimizer, step = self.optimizers()[0], self.trainer.global_step  # type: ignore[index]
         optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
         with frozen(self.discriminator):
@@ -149,9 +179,65 @@ class Adversarial(GenerativeSetup):
                     with torch.no_grad():
                         rival = self._score(self.augment(x), y)
                 _add(losses, "loss_g", self._backward(share * self.loss.generator(scores, rival)))
+        self._penalise_images(with_main_step(self.generator_regularizers), losses, real, labels)
         average_gradients(self.generator)
         optimizer.step()
+        if due := after_main_step(self.generator_regularizers, step):
+            optimizer.zero_grad()
+            self._penalise_images(due, losses, real, labels)
+            _fill_gradients(self.generator)
+            self._step_aside(self._raw_optimizer(0), self.generator)
         return losses
+
+    def _penalise_scores(
+        self,
+        penalties: Sequence[Regularizer],
+        losses: dict[str, Tensor],
+        share: float,
+        real: Tensor,
+        labels: Tensor | None,
+        fake: Tensor,
+    ) -> None:
+        for penalty in penalties:
+            # In full precision: squared gradients lose their small values in half.
+            with torch.autocast(real.device.type, enabled=False):
+                value = penalty(
+                    lambda x: self.discriminator(self.augment(x), labels), real.float(), fake.float()
+                )
+            _add(losses, type(penalty).__name__.lower(), self._backward(share * value))
+
+    def _penalise_images(
+        self,
+        penalties: Sequence[GeneratorRegularizer],
+        losses: dict[str, Tensor],
+        real: Tensor,
+        labels: Tensor | None,
+    ) -> None:
+        for penalty in penalties:
+            latent = self.generator.sample_latent(len(real))
+            for share, x, y, z in self._parts(real, labels, latent):
+                with torch.autocast(x.device.type, enabled=False):
+                    value = penalty(self.generator, z.float(), y)
+                _add(losses, type(penalty).__name__.lower(), self._backward(share * value))
+
+    def _step_aside(self, optimizer: Optimizer, network: nn.Module) -> None:
+        """Step through the strategy (precision, scaling) but beside Lightning's step counter."""
+        average_gradients(network)
+        self.trainer.strategy.optimizer_step(optimizer, closure=lambda: None, model=self)
+
+    def _refuse_divergence(self, losses: dict[str, Tensor]) -> None:
+        # Only where logging waits for the numbers anyway; a checkpoint refuses them by itself.
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step = self.trainer.global_step
+        if every < 1 or step % every:
+            return
+        finite = torch.stack(list(losses.values())).isfinite().all()
+        if self.trainer.strategy.reduce_boolean_decision(not finite, all=False):
+            found = ", ".join(f"{name} is {value.item():.4g}" for name, value in losses.items())
+            raise UserError(
+                f"training has diverged at step {step}: {found}; the last good checkpoint is kept, resume "
+                "from it with a lower learning rate or precision 32"
+            )
 
     def _parts(
         self, real: Tensor, labels: Tensor | None, latent: Tensor
@@ -168,11 +254,6 @@ class Adversarial(GenerativeSetup):
     def _score(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return self._passes[1](images, labels)
 
-    def _penalty(self, penalty: Regularizer, real: Tensor, labels: Tensor | None, fake: Tensor) -> Tensor:
-        # In full precision: squared gradients lose their small values in half.
-        with torch.autocast(real.device.type, enabled=False):
-            return penalty(lambda x: self.discriminator(x, labels), real.float(), fake.float())
-
     def _backward(self, loss: Tensor) -> Tensor:
         self.manual_backward(loss)
         return loss.detach()
@@ -182,11 +263,22 @@ class Adversarial(GenerativeSetup):
         return optimizers[index]
 
 
-def _build(name: str, build: OptimizerCallable, network: nn.Module) -> Optimizer:
+def _build(
+    name: str, build: OptimizerCallable, network: nn.Module, regularizers: Sequence[Lazy]
+) -> Optimizer:
     try:
-        return build(p for p in network.parameters() if p.requires_grad)
+        optimizer = build(p for p in network.parameters() if p.requires_grad)
     except ValueError as error:
         raise UserError(f"model.{name}: {error}") from error
+    correct_rates(optimizer, main_share(regularizers))
+    return optimizer
+
+
+def _fill_gradients(network: nn.Module) -> None:
+    # What a penalty does not reach has gradient 0, on one process as on many: its moments decay alike.
+    for parameter in network.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 @contextmanager

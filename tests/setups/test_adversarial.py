@@ -10,6 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gansharing.augment import Augmentation
 from gansharing.errors import UserError
 from gansharing.networks import DCGANDiscriminator, DCGANGenerator, Discriminator, Generator
 from gansharing.objectives import R1, AdversarialLoss, BinaryCrossEntropy, Hinge, Relativistic
@@ -161,7 +162,7 @@ def test_share_latent_gives_both_players_the_same(tmp_path: Path) -> None:
 
 
 def test_the_augmentation_sees_everything_the_discriminator_sees(tmp_path: Path) -> None:
-    class Shift(nn.Module):
+    class Shift(Augmentation):
         calls = 0
 
         def forward(self, x: Tensor) -> Tensor:
@@ -175,7 +176,8 @@ def test_the_augmentation_sees_everything_the_discriminator_sees(tmp_path: Path)
 
     augment = Shift()
     fit(tmp_path, PlainGenerator(), Checking(), steps=2, augment=augment, regularizers=[R1(1.0, 1)])
-    assert augment.calls == 2 * 3
+    # Reals and fakes of the discriminator's step, the penalty's reals, the fakes of the generator's step.
+    assert augment.calls == 2 * 4
 
 
 def test_compiled_passes_train_the_same_weights(tmp_path: Path) -> None:
