@@ -22,7 +22,8 @@ from lightning.pytorch.strategies import StrategyRegistry
 import gansharing.augment
 import gansharing.data
 import gansharing.networks
-import gansharing.objectives  # noqa: F401  (imported modules make their classes' short names known)
+import gansharing.objectives
+import gansharing.sharing  # noqa: F401  (imported modules make their classes' short names known)
 from gansharing import callbacks as cb
 from gansharing import usage
 from gansharing.callbacks.config import RunConfig
@@ -40,6 +41,7 @@ _VERBS = ("fit", "validate", "test", "predict")
 _CALLBACKS = {
     "ema": cb.GeneratorEMA,
     "scores": cb.Scores,
+    "diversity": cb.Diversity,
     "grids": cb.Grids,
     "predictions": cb.Predictions,
     "throughput": cb.Throughput,

@@ -1,6 +1,7 @@
 """Everything a run writes, measures or shows beside its training. Lightning callbacks."""
 
 from gansharing.callbacks.best import BestCheckpoint
+from gansharing.callbacks.diversity import Diversity
 from gansharing.callbacks.ema import GeneratorEMA
 from gansharing.callbacks.grids import Grids
 from gansharing.callbacks.predictions import Predictions
@@ -12,6 +13,7 @@ from gansharing.callbacks.throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
+    "Diversity",
     "GeneratorEMA",
     "Grids",
     "Predictions",

@@ -12,11 +12,15 @@ from gansharing.callbacks.loggers import log_image
 from gansharing.errors import UserError
 from gansharing.visual import grid, save_png
 
+_TITLES = {"real": "real", "transfer": "transfer"}
+
 
 class Grids(Callback):
     """Write ``images/real.png`` once and ``images/step_0001000.png`` at every validation.
 
-    Tile ``i`` shows latent seed ``i``, so pictures of different steps compare tile by tile.
+    Tile ``i`` shows latent seed ``i``, so pictures of different steps compare tile by tile. A setup with a
+    counterpart, such as a transfer's source, also gets ``images/step_0001000_transfer.png``: pairs of rows,
+    the counterpart's images above those of the same latents.
 
     Args:
         columns: Tiles per row.
@@ -28,6 +32,7 @@ class Grids(Callback):
             raise UserError(f"grids.columns and grids.rows must be at least 1, not {columns} and {rows}")
         self.columns, self.rows = columns, rows
         self._tiles: list[Tensor] = []
+        self._counterpart: Tensor | None = None
 
     @staticmethod
     def folder(trainer: Trainer) -> Path:
@@ -43,9 +48,12 @@ class Grids(Callback):
         chosen = torch.linspace(0, len(images) - 1, count).round().long().tolist()
         self._save(trainer, images.batch(chosen)["image"], "real")
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a new picture."""
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin a new picture; make the counterpart's images once."""
         self._tiles = []
+        if self._counterpart is None and trainer.is_global_zero:
+            found = pl_module.counterpart(list(range(self.columns * self.rows)))
+            self._counterpart = None if found is None else found.cpu()
 
     def on_validation_batch_end(
         self,
@@ -64,9 +72,33 @@ class Grids(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture and show it in the loggers."""
         if trainer.is_global_zero and self._tiles:
-            self._save(trainer, torch.cat(self._tiles), f"step_{trainer.global_step:07d}")
+            tiles, name = torch.cat(self._tiles), f"step_{trainer.global_step:07d}"
+            self._save(trainer, tiles, name)
+            if self._counterpart is not None:
+                pairs = in_pairs_of_rows(self._counterpart[: len(tiles)], tiles, self.columns)
+                self._save(trainer, pairs, f"{name}_transfer")
 
     def _save(self, trainer: Trainer, images: Tensor, name: str) -> None:
         path = self.folder(trainer) / f"{name}.png"
         save_png(grid(images, self.columns), path)
-        log_image(trainer, "real" if name == "real" else "samples", path)
+        log_image(trainer, _TITLES.get(name.rpartition("_")[2], "samples"), path)
+
+
+def in_pairs_of_rows(above: Tensor, below: Tensor, columns: int) -> Tensor:
+    """Tiles of a grid in which each row of ``above`` stands over the same row of ``below``.
+
+    Args:
+        above: ``(N, C, H, W)``.
+        below: The same shape.
+        columns: Tiles per row; white tiles fill the last row of each.
+
+    Returns:
+        ``(2 N', C, H, W)``, ``N'`` being ``N`` rounded up to whole rows.
+    """
+    columns = min(columns, len(above))
+    missing = -len(above) % columns
+    rows = [
+        torch.cat([tiles, tiles.new_full((missing, *tiles.shape[1:]), 255)]).split(columns)
+        for tiles in (above, below)
+    ]
+    return torch.cat([row for pair in zip(*rows, strict=True) for row in pair])

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
+from gansharing.callbacks.diversity import Diversity
 from gansharing.callbacks.loggers import log_artifact, log_image
 from gansharing.callbacks.scores import Scores
 from gansharing.callbacks.summary import print_summary
@@ -89,6 +90,7 @@ class Report(Callback):
         history = scores.history if scores else []
         name = scores.fid_name if scores else "fid"
         scored = [entry for entry in history if name in entry]
+        watch = next((c for c in trainer.callbacks if isinstance(c, Diversity)), None)  # type: ignore[attr-defined]
         return {
             "status": status,
             "steps": trainer.global_step,
@@ -97,6 +99,7 @@ class Report(Callback):
             "scores": scored[-1] if scored else {},
             "best": min(scored, key=lambda entry: entry[name]) if scored else {},
             "protocol": scores.protocol() if scores else {},
+            "diversity": watch.protocol() if watch else {},
             "history": history,
             "parameters": {
                 network: sum(p.numel() for p in module.parameters())
@@ -106,6 +109,7 @@ class Report(Callback):
             "world_size": trainer.world_size,
             "precision": str(trainer.precision),
             "device": f"{platform.machine()} {pl_module.device}",
+            **pl_module.about(),
             "git": git_hash(),
             "versions": {package: version(package) for package in _PACKAGES}
             | {"python": platform.python_version()},

@@ -39,9 +39,11 @@ def _score_table(
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    grids = sorted((folder / "images").glob("step_*.png"))
+    grids = sorted((folder / "images").glob("step_*[0-9].png"))
+    pairs = sorted((folder / "images").glob("step_*_transfer.png"))
     candidates = [
         ("samples", grids[-1] if grids else folder / "images" / "none"),
+        ("transfer", pairs[-1] if pairs else folder / "images" / "none"),
         ("real images", folder / "images" / "real.png"),
         ("curves", folder / "curves.png"),
         ("results", folder / "results.json"),

@@ -2,5 +2,6 @@
 
 from gansharing.setups.adversarial import Adversarial
 from gansharing.setups.base import GenerativeSetup
+from gansharing.setups.transfer import Transfer
 
-__all__ = ["Adversarial", "GenerativeSetup"]
+__all__ = ["Adversarial", "GenerativeSetup", "Transfer"]

@@ -42,6 +42,6 @@ def test_two_processes_score_as_one(
     single = runpy.run_path(str(SCRIPT))["main"](0, 1, "", str(tmp_path / "images.safetensors"))
     assert first == second
     assert first["n"] == single["n"] == 23
-    for case in ("unequal", "everything on one"):
+    for case in ("unequal", "everything on one", "diversity"):
         assert first[case] == pytest.approx(single[case], rel=1e-6)
     assert len(list((tmp_path / "cache-2" / "features").iterdir())) == 1

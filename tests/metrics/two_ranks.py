@@ -12,7 +12,8 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gansharing.metrics import ScoreSuite, build_extractor, real_features
+from gansharing.metrics import Diversity, ScoreSuite, build_extractor, real_features
+from gansharing.metrics.perceptual import build_distance
 
 
 class Reference:
@@ -40,6 +41,11 @@ def main(rank: int, world: int, store: str, images: str) -> dict[str, Any]:
         for image in share.split(1):  # alone in its batch an image has the same features everywhere
             suite.update(image)
         results[name] = suite.compute()
+    watch = Diversity(build_distance("lpips_lite"), pictures["real"], clusters=3)
+    for image in (pictures["fake"] if world == 1 else pictures["fake"].tensor_split([23])[rank]).split(1):
+        watch.update(image)
+    watch.update(pictures["fake"][:0])  # as a rank does that has none
+    results["diversity"] = {name: float(value) for name, value in watch.compute().items()}
     results["n"] = suite.protocol()["n_fake"]
     return results
 
