@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
+from gansharing.checkpoints.foreign import Imported, flat_state, read_tensors
 from gansharing.errors import UserError
 from gansharing.networks import DCGANDiscriminator, Network, SpectralStyleGenerator
 
@@ -25,16 +27,20 @@ _SPECTRAL = {
 }
 
 
-def read_ssd(state: Mapping[str, Tensor], part: str) -> Network:
-    """Rebuild the original's generator (3,778,904 parameters) or discriminator.
+def read_ssd(path: Path, part: str | None) -> Imported:
+    """Read the original's generator (3,778,904 parameters) or discriminator.
 
     Args:
-        state: The original's state dict, with any prefix before its modules' names.
-        part: ``generator`` or ``discriminator``.
+        path: A Lightning checkpoint, or a state dict alone; any prefix may stand before its modules' names.
+        part: ``generator`` (also for None: it keeps no average) or ``discriminator``.
 
     Raises:
-        UserError: The tensors are not those of the original.
+        UserError: The file names what no network is made of, or the tensors are not those of the original.
     """
+    part = part or "generator"
+    if part not in ("generator", "discriminator"):
+        raise UserError(f"Spectral Style-DCGAN keeps no {part}; choose generator or discriminator")
+    state = flat_state(read_tensors(path))
     network, renamed = _generator(state) if part == "generator" else _discriminator(state)
     own = network.state_dict()
     missing = sorted(name for name in own.keys() - renamed.keys() if not name.endswith("num_batches_tracked"))
@@ -45,7 +51,7 @@ def read_ssd(state: Mapping[str, Tensor], part: str) -> Network:
             f"of another shape {[(n, tuple(renamed[n].shape)) for n in wrong[:3]] or 'nothing'}"
         )
     network.load_state_dict({name: renamed.get(name, tensor) for name, tensor in own.items()})
-    return network
+    return Imported(network, part)
 
 
 def _generator(state: Mapping[str, Tensor]) -> tuple[Network, dict[str, Tensor]]:

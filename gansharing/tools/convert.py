@@ -1,50 +1,96 @@
 """Weights in and out: safetensors, and the layouts of original repositories."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import torch
 from rich.console import Console
 
 from gansharing.checkpoints import find_checkpoint, load, save_network
-from gansharing.checkpoints.foreign import flat_state, read_tensors
+from gansharing.checkpoints.foreign import Reader
+from gansharing.checkpoints.minegan import read_minegan
 from gansharing.checkpoints.spectral_style import read_ssd
+from gansharing.checkpoints.stylegan2_layout import CLASSES
+from gansharing.checkpoints.stylegan2_nvidia import nvidia_state, read_nvidia
+from gansharing.checkpoints.stylegan2_rosinality import fits_original, read_rosinality, rosinality_state
+from gansharing.errors import UserError
+from gansharing.files import write_atomically
+from gansharing.networks import Network
 
-Part = Literal["generator", "discriminator"]
-Format = Literal["ssd"]
-_READERS = {"ssd": read_ssd}
+Format = Literal["ssd", "stylegan2-ada", "rosinality", "minegan"]
+Layout = Literal["safetensors", "rosinality", "stylegan2-ada-state"]
+_READERS: Mapping[str, Reader] = {
+    "ssd": read_ssd,
+    "stylegan2-ada": read_nvidia,
+    "rosinality": read_rosinality,
+    "minegan": read_minegan,
+}
 
 
-def export(model: str, out: str = "generator.safetensors", part: Part = "generator") -> None:
-    """Write a network of a checkpoint as safetensors, with a header that rebuilds it.
+def export(
+    model: str,
+    out: str | None = None,
+    part: Literal["generator", "discriminator"] = "generator",
+    format: Layout = "safetensors",
+) -> None:
+    """Write a network of a checkpoint: as safetensors whose header rebuilds it, or in another's layout.
+
+    A network that was trained with a sharing is written merged, as an ordinary one.
 
     Args:
         model: A checkpoint or a run's folder.
-        out: Target file.
+        out: Target file; by default the part's name with .safetensors or .pt.
         part: Which network; the generator is the averaged one.
+        format: safetensors, or for StyleGAN2 a .pt without pickled classes: rosinality
+            (stylegan2-pytorch: g_ema and latent_avg, or d) or stylegan2-ada-state (a state dict by
+            NVIDIA's names).
     """
     network = load(model, part)
-    save_network(network, out, part, {"source": find_checkpoint(model).name})
+    out = out or f"{part}.{'safetensors' if format == 'safetensors' else 'pt'}"
+    if format == "safetensors":
+        save_network(network, out, part, {"source": find_checkpoint(model).name})
+    else:
+        _write_foreign(network, out, part, format)
     _say(network, part, out)
 
 
+def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:
+    if type(network) is not CLASSES[part] or "sharing" in network.config:
+        added = f" with {network.config['sharing']['class_path']}" if "sharing" in network.config else ""
+        raise UserError(
+            f"{layout} is a layout of StyleGAN2; this is a {type(network).__name__}{added}: use safetensors"
+        )
+    content = rosinality_state(network, part) if layout == "rosinality" else nvidia_state(network)
+    write_atomically(out, lambda file: torch.save(content, file))
+    if layout == "rosinality" and not fits_original(network):
+        Console().print("note: the original's classes have other channels: they cannot load this file")
+
+
 def import_(
-    source: str, out: str = "imported.safetensors", format: Format = "ssd", part: Part = "generator"
+    source: str, out: str = "imported.safetensors", format: Format = "ssd", part: str | None = None
 ) -> None:
     """Read a checkpoint of an original repository and write it as safetensors.
 
-    Nothing in the file is executed: its tensors are read, every other object is ignored.
+    Nothing in the file is executed: tensors and plain values are read, and a file that names anything else is
+    refused by that name.
 
     Args:
         source: The original's checkpoint.
         out: Target file.
-        format: Whose: ssd (Spectral Style-DCGAN).
-        part: Which of its networks.
+        format: Whose: ssd (Spectral Style-DCGAN), stylegan2-ada (NVIDIA's .pkl, of PyTorch or TensorFlow, or
+            a state dict by their names), rosinality (stylegan2-pytorch's .pt), minegan (a miner).
+        part: Which of its networks: ema (the averaged generator), generator (the live one), discriminator,
+            miner. By default the averaged generator if there is one, else the generator.
     """
-    network = _READERS[format](flat_state(read_tensors(source)), part)
-    save_network(network, out, part, {"source": Path(source).name, "format": format})
-    _say(network, part, out)
+    read = _READERS[format](Path(source), part)
+    origin = {"source": Path(source).name, "format": format, "notes": read.notes}
+    save_network(read.network, out, read.part, origin)
+    for note in read.notes:
+        Console(soft_wrap=True).print(f"note: {note}", markup=False, highlight=False)
+    _say(read.network, read.part, out)
 
 
-def _say(network: object, part: str, out: str) -> None:
-    count = sum(p.numel() for p in network.parameters())  # type: ignore[attr-defined]
-    Console().print(f"{type(network).__name__} ({part}, {count:,} parameters) in {out}")
+def _say(network: Network, part: str, out: str) -> None:
+    count = sum(p.numel() for p in network.parameters())
+    Console(soft_wrap=True).print(f"{type(network).__name__} ({part}, {count:,} parameters) in {out}")
