@@ -5,11 +5,12 @@ import re
 from gansharing.errors import UserError
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str, what: str = "seeds") -> list[int]:
     """Read seeds such as ``"0-3,8"`` as ``[0, 1, 2, 3, 8]``.
 
     Args:
         text: Non-negative integers and ranges (both ends included), separated by commas.
+        what: What they number, for the error.
 
     Raises:
         UserError: The text is no such list, or names more than 1,000,000 seeds.
@@ -19,10 +20,10 @@ def parse_seeds(text: str) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None:
             raise UserError(
-                f"seeds: '{part}' is neither a number nor a range; write for example 0-15 or 3,5,8-10"
+                f"{what}: '{part}' is neither a number nor a range; write for example 0-15 or 3,5,8-10"
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= 1_000_000:
-            raise UserError(f"seeds: the range {part} runs backwards or is longer than 1,000,000")
+            raise UserError(f"{what}: the range {part} runs backwards or is longer than 1,000,000")
         seeds.extend(range(first, last + 1))
     return seeds

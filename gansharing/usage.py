@@ -29,7 +29,9 @@ Train and evaluate (YAML files and options; --print_config shows every option wi
 
 Use what was trained (needs neither data nor configuration)
   gansharing sample CKPT --seeds 0-63 --out DIR    numbered PNG and a grid
-  gansharing interpolate CKPT --seeds 1,7,3        a walk through latent space: strip and GIF
+  gansharing interpolate CKPT --seeds 1,7,3        a walk through latent space (z or w): strip and GIF
+  gansharing mix CKPT --rows 0-3 --columns 5-9     style mixing; gansharing truncation CKPT: psi from -1 to 1
+  gansharing project CKPT FACE.png ...             the latent of a real image, with a before/after picture
   gansharing score A B                             FID, KID, ... of a folder or a model against a folder
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint
   gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle
@@ -73,6 +75,8 @@ class ToolParser(OneLineErrors, ArgumentParser):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**({"allow_abbrev": False, "exit_on_error": False} | kwargs))
+        # argparse takes "-1,0.5" for an option; a list of numbers is a value, as a negative number is.
+        self._negative_number_matcher = re.compile(r"-\.?\d[-\d.,]*$")
 
 
 def root_cause(error: BaseException) -> BaseException:

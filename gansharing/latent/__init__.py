@@ -1,5 +1,24 @@
-"""Paths through latent space."""
+"""Latent space: paths through it, mixing of styles, and the latent of a given image."""
 
 from gansharing.latent.interpolate import lerp, slerp, walk
+from gansharing.latent.noise import noise_maps, noise_regularisation, normalise_noise, render
+from gansharing.latent.project import Projection, project_latent, project_styles
+from gansharing.latent.styles import StyleBased, has_styles, mix, style_based, style_moments
 
-__all__ = ["lerp", "slerp", "walk"]
+__all__ = [
+    "Projection",
+    "StyleBased",
+    "has_styles",
+    "lerp",
+    "mix",
+    "noise_maps",
+    "noise_regularisation",
+    "normalise_noise",
+    "project_latent",
+    "project_styles",
+    "render",
+    "slerp",
+    "style_based",
+    "style_moments",
+    "walk",
+]

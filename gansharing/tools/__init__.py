@@ -1,7 +1,10 @@
 """Commands that are no trainer verbs. Each is a typed function; jsonargparse makes its options."""
 
 import importlib
+import inspect
+import json
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from jsonargparse import auto_cli
@@ -12,6 +15,9 @@ from gansharing.usage import ToolParser
 TOOLS = {
     "sample": "gansharing.tools.sample:sample",
     "interpolate": "gansharing.tools.sample:interpolate",
+    "mix": "gansharing.tools.style:mix",
+    "truncation": "gansharing.tools.style:truncation",
+    "project": "gansharing.tools.project:project",
     "score": "gansharing.tools.score:score",
     "inspect": "gansharing.tools.inspect:inspect",
     "export": "gansharing.tools.convert:export",
@@ -29,5 +35,23 @@ def run_tool(args: Sequence[str]) -> Any:
     """
     module, _, name = TOOLS[args[0]].partition(":")
     component = getattr(importlib.import_module(module), name)
-    prog = f"gansharing {args[0]}"
-    return auto_cli(component, args=list(args[1:]), prog=prog, as_positional=True, parser_class=ToolParser)
+    return auto_cli(
+        component,
+        args=_with_lists(component, list(args[1:])),
+        prog=f"gansharing {args[0]}",
+        as_positional=True,
+        parser_class=ToolParser,
+    )
+
+
+def _with_lists(component: Any, args: list[str]) -> list[str]:
+    """Write ``MODEL A B`` as ``MODEL ["A", "B"]`` where the last of the required arguments is a list."""
+    if isinstance(component, dict):
+        return args
+    parameters = inspect.signature(component).parameters.values()
+    required = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    words = list(takewhile(lambda word: not word.startswith("-"), args))
+    if not required or required[-1].annotation != list[str] or len(words) < len(required):
+        return args
+    first = len(required) - 1
+    return [*words[:first], json.dumps(words[first:]), *args[len(words) :]]

@@ -7,17 +7,24 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gansharing.checkpoints import load
 from gansharing.errors import UserError
 from gansharing.latent import walk
 from gansharing.networks import Generator
-from gansharing.networks.seeded import seeded_latents
 from gansharing.seeds import parse_seeds
+from gansharing.tools.render import Look, Noise, Renderer
 from gansharing.visual import grid, save_animation, save_png, strip, to_uint8
 
 
 def sample(
-    model: str, seeds: str = "0-63", out: str = "samples", columns: int = 8, batch_size: int = 64
+    model: str,
+    seeds: str = "0-63",
+    out: str = "samples",
+    columns: int = 8,
+    batch_size: int = 64,
+    truncation: float | None = None,
+    cutoff: int | None = None,
+    noise: Noise | None = None,
+    label: int | None = None,
 ) -> None:
     """Write images of latent seeds as numbered PNG files, and a grid of them.
 
@@ -27,14 +34,19 @@ def sample(
         out: Target folder.
         columns: Tiles per row of grid.png.
         batch_size: Images generated at once.
+        truncation: Psi of the truncation trick, for networks with styles: 0.7 gives cleaner ones.
+        cutoff: Truncate the first layers only.
+        noise: Noise maps of networks with styles: const (the network's own), random (by seed) or none.
+        label: Class of all images, for networks with classes.
     """
     if columns < 1 or batch_size < 1:
         raise UserError(f"columns and batch_size must be at least 1, not {columns} and {batch_size}")
-    generator, numbers, folder = _generator(model), parse_seeds(seeds), Path(out)
+    renderer = Renderer.load(model, Look(truncation, cutoff, noise, label))
+    numbers, folder = parse_seeds(seeds), Path(out)
     tiles: list[Tensor] = []
     for first in range(0, len(numbers), batch_size):
         part = numbers[first : first + batch_size]
-        images = images_of(generator, seeded_latents(generator, part))
+        images = renderer.of_seeds(part)
         for seed, image in zip(part, images, strict=True):
             save_png(image, folder / f"seed{seed:07d}.png", metadata={"seed": str(seed), "model": model})
         tiles.append(images[: max(0, 1024 - first)])
@@ -47,10 +59,13 @@ def interpolate(
     seeds: str = "0-3",
     out: str = "interpolation",
     steps: int = 8,
-    mode: Literal["slerp", "lerp"] = "slerp",
+    space: Literal["z", "w"] = "z",
+    mode: Literal["slerp", "lerp"] | None = None,
     loop: bool = False,
     fps: int = 12,
     video: Literal["gif", "mp4"] = "gif",
+    truncation: float | None = None,
+    label: int | None = None,
 ) -> None:
     """Walk through latent space from seed to seed: strip.png and walk.gif.
 
@@ -59,27 +74,29 @@ def interpolate(
         seeds: At least two latent seeds, the stations of the walk.
         out: Target folder.
         steps: Images from one seed to the next.
-        mode: slerp (along the sphere on which Gaussian latents lie) or lerp (straight, as in the SSD paper).
+        space: z (latents) or w (styles, for networks that have them: changes are more even).
+        mode: slerp (along the sphere on which Gaussian latents lie) or lerp (straight, as in the SSD paper);
+            by default slerp in z and lerp in w.
         loop: Return to the first seed.
         fps: Frames per second.
         video: gif, or mp4 with the extra gansharing[video].
+        truncation: Psi of the truncation trick, for networks with styles.
+        label: Class of all images, for networks with classes.
     """
-    generator, numbers = _generator(model), parse_seeds(seeds)
+    renderer, numbers = Renderer.load(model, Look(truncation, label=label)), parse_seeds(seeds)
     if len(numbers) < 2:
         raise UserError(f"a walk needs at least two seeds, got '{seeds}'; write for example --seeds 1,7")
-    path = walk(seeded_latents(generator, numbers), steps=steps, mode=mode, loop=loop)
-    images = torch.cat([images_of(generator, part) for part in path.split(64)])
+    if space == "w":
+        stations = renderer.styles(numbers)
+        path = walk(stations.flatten(1), steps=steps, mode=mode or "lerp", loop=loop)
+        images = renderer.of_styles(path.unflatten(1, stations.shape[1:]))
+    else:
+        path = walk(renderer.latents(numbers), steps=steps, mode=mode or "slerp", loop=loop)
+        images = torch.cat([renderer.images(part) for part in path.split(64)])
     folder = Path(out)
     save_animation(images, folder / f"walk.{video}", fps=fps)  # first: it is the one that may refuse
     save_png(strip(images), folder / "strip.png", metadata={"seeds": seeds, "model": model})
     Console().print(f"{len(images)} frames: {folder / 'strip.png'}, {folder / f'walk.{video}'}")
-
-
-def _generator(model: str) -> Generator:
-    network = load(model)
-    if not isinstance(network, Generator):
-        raise UserError(f"{model} holds no generator")
-    return network
 
 
 @torch.inference_mode()

@@ -1,0 +1,91 @@
+"""Generators with styles: what they offer beyond latents, and what one does with styles."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from gansharing.errors import UserError
+
+
+class StyleBased(Protocol):
+    """A generator that maps latents to one style a layer, and styles to images.
+
+    Attributes:
+        num_ws: Styles an image takes.
+        synthesis: Maps ``(N, num_ws, w_dim)`` to images; takes ``noise`` as the generator's forward does.
+    """
+
+    num_ws: int
+    synthesis: Callable[..., Tensor]
+
+    def style(
+        self,
+        latent: Tensor,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+    ) -> Tensor:
+        """Styles ``(N, num_ws, w_dim)`` of latents."""
+
+
+def has_styles(network: nn.Module) -> bool:
+    """Whether the network maps latents to styles and styles to images."""
+    return all(hasattr(network, name) for name in ("style", "synthesis", "num_ws"))
+
+
+def style_based(network: nn.Module) -> StyleBased:
+    """The network as a generator with styles.
+
+    Raises:
+        UserError: It has none.
+    """
+    if not has_styles(network):
+        raise UserError(
+            f"{type(network).__name__} maps latents straight to images, it has no styles; "
+            "this needs a network such as StyleGAN2Generator"
+        )
+    return cast(StyleBased, network)
+
+
+def mix(destination: Tensor, source: Tensor, layers: Sequence[int]) -> Tensor:
+    """Style mixing (Karras et al. 2019, section 3.1): some layers' styles from another image.
+
+    Args:
+        destination: ``(N, num_ws, w_dim)``.
+        source: ``(N, num_ws, w_dim)``, whose styles are taken at ``layers``.
+        layers: From 0; the first act on pose and shape, the last on colours.
+
+    Returns:
+        ``(N, num_ws, w_dim)``; with ``source == destination`` its very values.
+
+    Raises:
+        UserError: A layer does not exist.
+    """
+    if wrong := [layer for layer in layers if not 0 <= layer < destination.shape[1]]:
+        raise UserError(
+            f"there is no layer {wrong[0]}: this network has the layers 0-{destination.shape[1] - 1}"
+        )
+    mixed = destination.clone()
+    mixed[:, list(layers)] = source[:, list(layers)]
+    return mixed
+
+
+def style_moments(
+    generator: StyleBased, latents: Tensor, labels: Tensor | None = None
+) -> tuple[Tensor, float]:
+    """Mean style and how far styles lie from it (Karras et al. 2020, appendix D).
+
+    Args:
+        generator: The network, in eval mode.
+        latents: ``(N, latent_dim)``, many: the paper takes 10,000.
+        labels: As many class indices, for conditional networks.
+
+    Returns:
+        Mean ``(w_dim,)`` and ``sqrt(E |w - mean|^2)``.
+    """
+    with torch.no_grad():
+        w = generator.style(latents, labels)[:, 0]
+    mean = w.mean(0)
+    return mean, float((w - mean).square().sum(1).mean().sqrt())
