@@ -1,4 +1,4 @@
-"""StyleGAN2 with ADA on two real processes (gloo): weights, path length's average and p are the same on both."""
+"""StyleGAN2 with ADA on two real processes (gloo): weights, path length's average and p are the same."""
 
 from pathlib import Path
 
