@@ -7,6 +7,7 @@ from rich.console import Console
 
 from gansharing.errors import UserError
 from gansharing.latent import mix as mix_styles
+from gansharing.latent import style_based
 from gansharing.seeds import parse_seeds
 from gansharing.tools.render import Look, Renderer
 from gansharing.visual import grid, save_png
@@ -68,7 +69,8 @@ def truncation(
         label: Class of all images, for networks with classes.
     """
     factors, numbers = _factors(psi), parse_seeds(seeds)
-    generator = Renderer.load(model, Look(factors[0], cutoff, label=label)).generator
+    generator = Renderer.load(model, Look(label=label)).generator
+    style_based(generator)
     renderers = [Renderer(generator, Look(factor, cutoff, label=label)) for factor in factors]
     images = [renderer.of_styles(renderer.styles(numbers)) for renderer in renderers]
     sheet = grid(torch.stack(images, 1).flatten(0, 1), len(factors))

@@ -167,7 +167,7 @@ STYLE, CLASSES, PLAIN = "style.safetensors", "classes.safetensors", "plain.safet
         ("sample", PLAIN, ["--label=0"], "DCGANGenerator was built without classes"),
         ("interpolate", PLAIN, ["--space=w"], "DCGANGenerator maps latents straight to images"),
         ("mix", PLAIN, [], "DCGANGenerator maps latents straight to images"),
-        ("truncation", PLAIN, [], "DCGANGenerator has no truncation"),
+        ("truncation", PLAIN, [], "DCGANGenerator maps latents straight to images"),
         ("sample", STYLE, ["--cutoff=2"], "add --truncation"),
         ("sample", STYLE, ["--cutoff=9", "--truncation=1"], "this network has 1 to 8 layers"),
         ("sample", STYLE, ["--noise=loud"], "loud"),
