@@ -1,9 +1,9 @@
 """Commands that are no trainer verbs. Each is a typed function; jsonargparse makes its options."""
 
 import importlib
-import inspect
 import json
 from collections.abc import Sequence
+from inspect import signature  # not the module: a tool of this package has its name
 from itertools import takewhile
 from typing import Any
 
@@ -48,7 +48,7 @@ def _with_lists(component: Any, args: list[str]) -> list[str]:
     """Write ``MODEL A B`` as ``MODEL ["A", "B"]`` where the last of the required arguments is a list."""
     if isinstance(component, dict):
         return args
-    parameters = inspect.signature(component).parameters.values()
+    parameters = signature(component).parameters.values()
     required = [parameter for parameter in parameters if parameter.default is parameter.empty]
     words = list(takewhile(lambda word: not word.startswith("-"), args))
     if not required or required[-1].annotation != list[str] or len(words) < len(required):
