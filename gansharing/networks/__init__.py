@@ -2,7 +2,9 @@
 
 from gansharing.networks.base import Discriminator, Generator, Network, build_network
 from gansharing.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gansharing.networks.gpgan import GPGANDiscriminator, GPGANGenerator
 from gansharing.networks.miners import BigGANMiner, ConvMiner, Miner, NoiseMiner
+from gansharing.networks.smallhead import SmallHeadGenerator
 from gansharing.networks.spectral_style import SpectralStyleGenerator
 from gansharing.networks.stylegan2 import StyleGAN2Generator
 from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
@@ -13,10 +15,13 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Discriminator",
+    "GPGANDiscriminator",
+    "GPGANGenerator",
     "Generator",
     "Miner",
     "Network",
     "NoiseMiner",
+    "SmallHeadGenerator",
     "SpectralStyleGenerator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",

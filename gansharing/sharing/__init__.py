@@ -3,15 +3,20 @@
 Plain PyTorch: ``WidthWise(0.1).apply(network)`` divides any network in place and changes no output.
 """
 
+from gansharing.sharing.adafm import AdaFM, FilterSelection
 from gansharing.sharing.additive import LowRank, StyleOffsets
 from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, merged, split_of
+from gansharing.sharing.combined import Combined
 from gansharing.sharing.miner import Miner
 from gansharing.sharing.selections import Affine, BatchStatistics, FreezeLower, Full, LayerWise
 from gansharing.sharing.width import WidthWise
 
 __all__ = [
+    "AdaFM",
     "Affine",
     "BatchStatistics",
+    "Combined",
+    "FilterSelection",
     "FreezeLower",
     "Full",
     "LayerWise",

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import ParametrizationList
 
-from gansharing.networks.init import raw_weight
-
 
 class Divided(nn.Module):
     """Base of the parametrisations by which a sharing computes a weight from θ_D and θ_S."""
@@ -20,10 +18,14 @@ def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
 
     Yields:
         Name of the weight as the undivided network has it, the layer, and the weight's input dimension.
-        An embedding's table has no input dimension and is left out, as are tensors of other names.
+        An embedding's table and a norm's gains have no input dimension and are left out, as are tensors of
+        other names and weights that are divided already.
     """
     for name, module in network.named_modules():
-        if isinstance(module, ParametrizationList | nn.Embedding) or ".parametrizations" in name:
+        if (
+            isinstance(module, ParametrizationList | nn.Embedding | nn.LayerNorm)
+            or ".parametrizations" in name
+        ):
             continue
         weight = tensor(module, "weight")
         if weight is not None and weight.ndim >= 2:
@@ -32,9 +34,12 @@ def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
 
 
 def tensor(module: nn.Module, name: str) -> Tensor | None:
-    """The trained tensor behind ``module.name``: itself or what a parametrisation computes it from."""
+    """The trained tensor behind ``module.name``: itself or what a parametrisation computes it from.
+
+    None where there is none, or several: a sharing has divided it.
+    """
     if parametrize.is_parametrized(module, name):
-        return raw_weight(module) if name == "weight" else _chain(module, name).original
+        return getattr(_chain(module, name), "original", None)
     return module._parameters.get(name)
 
 

@@ -16,14 +16,20 @@ from gansharing.networks import (
     DCGANDiscriminator,
     DCGANGenerator,
     Generator,
+    GPGANDiscriminator,
+    GPGANGenerator,
     Network,
+    SmallHeadGenerator,
     SpectralStyleGenerator,
     StyleGAN2Discriminator,
     StyleGAN2Generator,
 )
 from gansharing.sharing import (
+    AdaFM,
     Affine,
     BatchStatistics,
+    Combined,
+    FilterSelection,
     FreezeLower,
     Full,
     LayerWise,
@@ -46,9 +52,15 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "labels": lambda: StyleGAN2Generator(
         8, 12, 12, num_classes=3, mapping_layers=2, channel_base=64, channel_max=12
     ),
+    "gpgan": lambda: GPGANGenerator(32, 12, base_channels=2),
+    "gpgan_labels": lambda: GPGANGenerator(
+        16, 12, num_classes=3, embed_dim=4, base_channels=2, variant="resnet"
+    ),
+    "smallhead": lambda: SmallHeadGenerator(32, 12, style_dim=8, mapping_layers=2, base_channels=2),
     "dcgan_d": lambda: DCGANDiscriminator(32, base_channels=4),
     "spectral_d": lambda: DCGANDiscriminator(32, base_channels=4, spectral_norm="all"),
     "stylegan2_d": lambda: StyleGAN2Discriminator(16, channel_base=256, channel_max=16),
+    "gpgan_d": lambda: GPGANDiscriminator(32, base_channels=2),
 }
 SHARINGS: dict[str, Callable[[], Sharing]] = {
     "full": Full,
@@ -61,9 +73,14 @@ SHARINGS: dict[str, Callable[[], Sharing]] = {
     "affine": Affine,
     "offsets": StyleOffsets,
     "statistics": BatchStatistics,
+    "adafm": AdaFM,
+    "adafm_all": lambda: AdaFM(linear=True, bias=True),
+    "filter_selection": FilterSelection,
+    "combined": lambda: Combined([AdaFM(), FreezeLower(2)]),
 }
-NORMS = {"dcgan", "dcgan_d", "spectral_d"}
-STYLED = {"spectral_style", "constant", "stylegan2", "labels"}
+NORMS = {"dcgan", "dcgan_d", "spectral_d", "smallhead"}
+STYLED = {"spectral_style", "constant", "stylegan2", "labels", "smallhead"}
+ADDING = {"low_rank", "miner", "offsets", "adafm", "adafm_all", "filter_selection", "combined"}
 
 
 def applies(network: str, sharing: str) -> bool:
@@ -85,7 +102,7 @@ def build(name: str) -> Network:
 def output(network: Network) -> Tensor:
     source = torch.Generator().manual_seed(1)
     if isinstance(network, Generator):
-        labels = torch.tensor([0, 2, 1]) if getattr(network, "mapping", None) is not None else None
+        labels = torch.tensor([0, 2, 1]) if network.config["init_args"].get("num_classes") else None
         return network(network.sample_latent(3, source), labels)
     return network(torch.randn(3, 3, network.resolution, network.resolution, generator=source))  # type: ignore[arg-type]
 
@@ -102,7 +119,7 @@ def test_a_sharing_is_a_partition_that_changes_no_output(network: str, sharing: 
     assert 0 < split.learn_ratio <= 1
     added = sum(p.numel() for p in net.parameters()) - count
     # Only these add numbers; all others divide what is there.
-    assert (added > 0) == (sharing in ("low_rank", "miner", "offsets"))
+    assert (added > 0) == (sharing in ADDING)
     assert split.domain_size + split.shared_size == count + added
 
 
