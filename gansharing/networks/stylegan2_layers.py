@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gansharing.errors import UserError
+from gansharing.networks.winograd import conv3x3
 
 SQRT2 = math.sqrt(2)
 
@@ -199,7 +200,7 @@ class StyledConv(nn.Module):
             demodulation = norms.rsqrt() * SQRT2
         x = x * styles.to(x.dtype)[:, :, None, None]
         if self.resample is None:
-            x = F.conv2d(x, weight, padding=1)
+            x = conv3x3(x, weight)
         else:
             x = self.resample.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), padding=1)
         bias = (self.bias * SQRT2).to(x.dtype)[:, None, None]
@@ -276,10 +277,13 @@ class EqualizedConv(nn.Module):
         """Convolve ``(N, inputs, H, W)``."""
         weight = self.weight * self.gain
         bias = None if self.bias is None else self.bias * self.bias_gain
-        if self.resample is None:
-            x = F.conv2d(x, weight, bias, padding=0 if self.pointwise else 1)
-        elif self.pointwise:  # filter and pixel-wise product commute: halve first
+        if self.resample is not None and self.pointwise:
+            # The filter and a product pixel by pixel commute: halve first.
             x = F.conv2d(self.resample.down(x), weight, bias)
-        else:
+        elif self.resample is not None:
             x = F.conv2d(self.resample.blur(x, padding=2), weight, bias, stride=2)
+        elif self.pointwise:
+            x = F.conv2d(x, weight, bias)
+        else:
+            x = conv3x3(x, weight, bias)
         return x if bias is None else lrelu(x, self.clamp)
