@@ -122,18 +122,14 @@ def _ignored(module: str, name: str) -> bool:
 
 def is_torch(content: bytes) -> bool:
     """Whether these are the bytes of a file of ``torch.save``, of whatever age."""
-    # The old format opens with a pickled number.
-    return (
-        content[:4] == b"PK\x03\x04" or content[2:17].find(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") >= 0
-    )
+    return content[:4] == b"PK\x03\x04" or content[257:262] == b"ustar" or _OLD_MAGIC in content[:17]
 
 
 def _is_torchscript(content: bytes) -> bool:
-    try:
-        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    except zipfile.BadZipFile:
+    try:  # by torch's own reader: another one might see another archive in the same bytes
+        return "constants.pkl" in torch._C.PyTorchFileReader(io.BytesIO(content)).get_all_records()
+    except RuntimeError:
         return False
-    return any(name.rpartition("/")[2] == "constants.pkl" for name in names)
 
 
 def _tar(content: bytes) -> tarfile.TarFile | None:

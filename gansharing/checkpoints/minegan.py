@@ -60,7 +60,7 @@ def _find(content: Any, part: str | None, source: str) -> tuple[str, dict[str, T
     held = {
         str(name): state_of(value)
         for name, value in (content.items() if isinstance(content, Mapping) else ())
-        if re.search("min[eo]r", str(name)) and isinstance(value, Mapping)
+        if re.search("min[eo]r", str(name).lower()) and isinstance(value, Mapping)
     }
     wanted = part if part in held else next(iter(held)) if len(held) == 1 else None
     if wanted is None:

@@ -51,9 +51,8 @@ def pretending(*paths: str) -> Iterator[list[Any]]:
 def with_filters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The constant filters that the official modules keep beside their weights."""
     blocks = {name.rpartition(".")[0].rpartition(".")[0] for name in state if ".conv1.weight" in name}
-    layers = {
-        name.removesuffix(".weight") for name in state if name.endswith(("conv0.weight", "conv1.weight"))
-    }
+    ends = tuple(f".{layer}.weight" for layer in ("conv0", "conv1", "conv", "skip", "fromrgb"))
+    layers = {name.removesuffix(".weight") for name in state if name.endswith(ends)}
     return {**state, **{f"{holder}.resample_filter": FIR for holder in blocks | layers}}
 
 
