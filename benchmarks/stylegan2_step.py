@@ -2,9 +2,9 @@
 
 The baseline computes every layer in the order in which the equations are written: filters of every sample
 ``[N, O, I, 3, 3]`` for the demodulation, scale - convolve - scale, noise, bias, activation and gain one after
-the other, zeros put between pixels before a separate filter. It runs in fp32 with PyTorch's default Adam. Ours
-are the project's networks and Adam with ``fused=True``; weights, latents, noise and the order of the phases
-are the same, and the losses of the first iteration are compared.
+the other, zeros put between pixels before a separate filter. It runs in fp32 with PyTorch's default Adam.
+Ours are the project's networks and Adam with ``fused=True``; weights, latents, noise and the order of the
+phases are the same, and the losses of the first iteration are compared.
 
 An amortised iteration is G and D step and average, a quarter of a path length step (half the batch), and a
 sixteenth of an R1 step. Each measurement is a process of its own, so its peak memory is its own too; baseline
@@ -133,6 +133,7 @@ class Training:
 
     @staticmethod
     def adam(network: nn.Module, every: int, kind: str) -> torch.optim.Adam:
+        """Adam with the learning rate and momentum that lazy regularisation asks for."""
         ratio = every / (every + 1)
         betas = (0.0, 0.99**ratio)
         return torch.optim.Adam(network.parameters(), 0.002 * ratio, betas, fused=kind != "plain")
@@ -143,13 +144,16 @@ class Training:
             other.requires_grad_(other is network)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Step and forget the gradients."""
         optimizer.step()
         optimizer.zero_grad()
 
     def autocast(self) -> torch.autocast:
+        """bf16 on the fast path."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.fast)
 
     def latents(self, count: int) -> Tensor:
+        """Normal latents."""
         return torch.randn(count, self.g.latent_dim)
 
     def main(self) -> tuple[float, float]:
