@@ -21,12 +21,13 @@ from typing import Any
 from jsonargparse import auto_cli
 
 
-def train(config: Path, seed: int, run: Path, options: list[str], threads: int) -> dict[str, Any]:
-    """Train one configuration on one seed, unless ``run`` holds the finished result."""
+def train(configs: list[Path], seed: int, run: Path, options: list[str], threads: int) -> dict[str, Any]:
+    """Train one configuration, of files laid over one another, unless ``run`` holds the finished result."""
     results = run / "results.json"
     if not results.is_file() or json.loads(results.read_text())["status"] != "finished":
         resume = ["--ckpt_path", "last"] if (run / "checkpoints" / "last.ckpt").is_file() else []
-        command = [sys.executable, "-m", "gansharing", "fit", "--config", str(config), *options]
+        files = [word for config in configs for word in ("--config", str(config))]
+        command = [sys.executable, "-m", "gansharing", "fit", *files, *options]
         command += ["--seed_everything", str(seed), "--data.seed", str(seed)]
         command += ["--trainer.default_root_dir", str(run), "--trainer.enable_progress_bar", "false", *resume]
         run.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,15 @@ def table(rows: dict[str, list[dict[str, Any]]], scores: list[str]) -> str:
     return "\n".join(lines)
 
 
+def circumstances(result: dict[str, Any], seeds: list[int]) -> str:
+    """What must stand beside a table: date, machine, commit, protocol and the command."""
+    protocol = {k: v for k, v in result["protocol"].items() if not k.endswith("fingerprint")}
+    machine = platform.processor() or platform.machine()
+    about = f"{date.today()}, {machine}, {result['device']}, seeds {seeds}"
+    command = f"python {' '.join(shlex.quote(arg) for arg in sys.argv)}"
+    return f"{about}; git {result['git']}.\n\nProtocol: `{protocol}`\n\n```\n{command}\n```\n"
+
+
 def main(
     configs: list[Path],
     seeds: list[int] = [0, 1, 2],  # noqa: B006
@@ -84,7 +94,7 @@ def main(
     with ThreadPoolExecutor(parallel) as pool:
         done = list(
             pool.map(
-                lambda j: train(j[0], j[1], runs / f"{j[0].stem}-s{j[1]}", shlex.split(options), threads),
+                lambda j: train([j[0]], j[1], runs / f"{j[0].stem}-s{j[1]}", shlex.split(options), threads),
                 jobs,
             )
         )
@@ -92,14 +102,8 @@ def main(
     text = table(rows, scores)
     print(text)
     if out:
-        protocol = {k: v for k, v in done[0]["protocol"].items() if not k.endswith("fingerprint")}
-        machine = platform.processor() or platform.machine()
-        about = f"{date.today()}, {machine}, {done[0]['device']}, seeds {seeds}"
-        command = f"python {' '.join(shlex.quote(arg) for arg in sys.argv)}"
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(
-            f"{text}\n\n{about}; git {done[0]['git']}.\n\nProtocol: `{protocol}`\n\n```\n{command}\n```\n"
-        )
+        out.write_text(f"{text}\n\n{circumstances(done[0], seeds)}")
 
 
 if __name__ == "__main__":
