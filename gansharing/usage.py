@@ -35,7 +35,8 @@ Use what was trained (needs neither data nor configuration)
   gansharing score A B                             FID, KID, ... of a folder or a model against a folder
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint
   gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle
-  gansharing import SRC --format ssd --out G.safetensors   checkpoints of original repositories
+  gansharing import SRC --format stylegan2-ada --out G.safetensors   published weights: NVIDIA's .pkl, also
+                                                   rosinality, minegan, ssd; --part ema|generator|discriminator
   gansharing data list|prepare|emoji4              known data sets; decode a folder once; four emoji styles
 
 Every command has --help (gansharing fit --help, gansharing fit --model.help Adversarial, ...).
