@@ -35,7 +35,10 @@ class Columns(Divided):
         """Split a trained weight."""
         domain = weight.narrow(self.dim, 0, self.columns)
         shared = weight.narrow(self.dim, self.columns, weight.shape[self.dim] - self.columns)
-        return domain.contiguous(), shared.contiguous()
+        # Copies: the first rows of a transposed convolution are contiguous, and would share their storage.
+        return domain.clone(memory_format=torch.contiguous_format), shared.clone(
+            memory_format=torch.contiguous_format
+        )
 
 
 class WidthWise(Sharing):
