@@ -1,4 +1,4 @@
-"""SmallHead: a small styled head before the last groups of a GP-GAN generator (Zhao et al. 2020, section 3.2).
+"""SmallHead: a styled head before the last groups of a GP-GAN generator (Zhao et al. 2020, section 3.2).
 
 Widths, initialisation and the two damped gradients are those of the original's code.
 """
@@ -174,7 +174,7 @@ class SmallHeadGenerator(Generator):
     def stages(self) -> Mapping[str, nn.Module]:
         """``mapping.fc0`` ..., ``fc``, ``style_0``, ``style_1``, ``gain``; then GP-GAN's general stages.
 
-        These are ``resnet_3``, ``resnet_4``, ``resnet_5`` and ``conv_img``: ``FreezeLower(4)`` trains the head.
+        Those are ``resnet_3`` to ``resnet_5`` and ``conv_img``: ``FreezeLower(4)`` trains the head.
         """
         stages = {f"mapping.{name}": layer for name, layer in self.mapping.named_children()}
         stages["fc"] = nn.ParameterList([self.embedding, *self.fc.parameters()])

@@ -43,7 +43,7 @@ def tensor(module: nn.Module, name: str) -> Tensor | None:
     return module._parameters.get(name)
 
 
-def parametrize_first(module: nn.Module, name: str, parametrization: Divided) -> ParametrizationList:
+def parametrize_first(module: nn.Module, name: str, parametrization: Divided) -> Any:
     """Compute ``module.name`` through ``parametrization``, before what computes it already (spectral norm).
 
     Returns:

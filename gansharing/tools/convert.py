@@ -1,14 +1,21 @@
 """Weights in and out: safetensors, and the layouts of original repositories."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
 
 from gansharing.checkpoints import find_checkpoint, load, save_network
 from gansharing.checkpoints.foreign import Reader
+from gansharing.checkpoints.gan_stability import (
+    adafm_state,
+    gan_stability_state,
+    ganmemory_state,
+    read_gan_stability,
+    read_ganmemory,
+)
 from gansharing.checkpoints.minegan import read_minegan
 from gansharing.checkpoints.spectral_style import read_ssd
 from gansharing.checkpoints.stylegan2_layout import CLASSES
@@ -18,13 +25,21 @@ from gansharing.errors import UserError
 from gansharing.files import write_atomically
 from gansharing.networks import Network
 
-Format = Literal["ssd", "stylegan2-ada", "rosinality", "minegan"]
-Layout = Literal["safetensors", "rosinality", "stylegan2-ada-state"]
+Format = Literal["ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory"]
+Layout = Literal["safetensors", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm", "ganmemory"]
 _READERS: Mapping[str, Reader] = {
     "ssd": read_ssd,
     "stylegan2-ada": read_nvidia,
     "rosinality": read_rosinality,
     "minegan": read_minegan,
+    "gan-stability": read_gan_stability,
+    "adafm": read_gan_stability,
+    "ganmemory": read_ganmemory,
+}
+_GPGAN: Mapping[str, Callable[[Network, str], Any]] = {
+    "gan-stability": gan_stability_state,
+    "adafm": lambda network, _: adafm_state(network),
+    "ganmemory": lambda network, _: ganmemory_state(network),
 }
 
 
@@ -36,7 +51,8 @@ def export(
 ) -> None:
     """Write a network of a checkpoint: as safetensors whose header rebuilds it, or in another's layout.
 
-    A network that was trained with a sharing is written merged, as an ordinary one.
+    A network that was trained with a sharing is written merged, as an ordinary one; adafm and ganmemory keep
+    what those divide.
 
     Args:
         model: A checkpoint or a run's folder.
@@ -44,9 +60,10 @@ def export(
         part: Which network; the generator is the averaged one.
         format: safetensors, or for StyleGAN2 a .pt without pickled classes: rosinality
             (stylegan2-pytorch: g_ema and latent_avg, or d) or stylegan2-ada-state (a state dict by
-            NVIDIA's names).
+            NVIDIA's names); for GP-GAN gan-stability (GAN_stability's checkpoint), adafm (a state dict of
+            Zhao et al.'s code; a small head too) or ganmemory (a state dict of GAN Memory's).
     """
-    network = load(model, part)
+    network = load(model, part, divided=format in ("adafm", "ganmemory"))
     out = out or f"{part}.{'safetensors' if format == 'safetensors' else 'pt'}"
     if format == "safetensors":
         save_network(network, out, part, {"source": find_checkpoint(model).name})
@@ -56,6 +73,10 @@ def export(
 
 
 def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:
+    if layout in _GPGAN:
+        state = _GPGAN[layout](network, part)
+        write_atomically(out, lambda file: torch.save(state, file))
+        return
     if type(network) is not CLASSES[part] or "sharing" in network.config:
         added = f" with {network.config['sharing']['class_path']}" if "sharing" in network.config else ""
         raise UserError(
@@ -68,7 +89,11 @@ def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:
 
 
 def import_(
-    source: str, out: str = "imported.safetensors", format: Format = "ssd", part: str | None = None
+    source: str,
+    out: str = "imported.safetensors",
+    format: Format = "ssd",
+    part: str | None = None,
+    over: str | None = None,
 ) -> None:
     """Read a checkpoint of an original repository and write it as safetensors.
 
@@ -79,11 +104,16 @@ def import_(
         source: The original's checkpoint.
         out: Target file.
         format: Whose: ssd (Spectral Style-DCGAN), stylegan2-ada (NVIDIA's .pkl, of PyTorch or TensorFlow, or
-            a state dict by their names), rosinality (stylegan2-pytorch's .pt), minegan (a miner).
+            a state dict by their names), rosinality (stylegan2-pytorch's .pt), minegan (a miner),
+            gan-stability, adafm or ganmemory (GP-GAN: its source, transfers with few images, lifelong tasks).
         part: Which of its networks: ema (the averaged generator), generator (the live one), discriminator,
             miner. By default the averaged generator if there is one, else the generator.
+        over: For ganmemory's file of one task: what the task modulates, as it was imported.
     """
-    read = _READERS[format](Path(source), part)
+    if over is not None and format != "ganmemory":
+        raise UserError(f"--over {over}: files of {format} hold whole networks; only ganmemory's may need it")
+    path = Path(source)
+    read = _READERS[format](path, part) if over is None else read_ganmemory(path, part, over)
     origin = {"source": Path(source).name, "format": format, "notes": read.notes}
     save_network(read.network, out, read.part, origin)
     for note in read.notes:
