@@ -34,18 +34,17 @@ _TO_OUTPUT = _both_directions(_powers(4).T)
 _TILES, _KERNELS = 256, 128
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``conv2d(x, weight, bias, padding=1)``, by the faster way; differentiable any number of times.
+def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    """``conv2d(x, weight, padding=1)``, by the faster way; differentiable any number of times.
 
     Args:
         x: ``(N, I, H, W)``.
         weight: ``(O, I, 3, 3)``.
-        bias: ``(O,)``.
     """
     if worthwhile(x, weight):
         out: Tensor = _Convolution.apply(x, weight)
-        return out if bias is None else out + bias[:, None, None]
-    return F.conv2d(x, weight, bias, padding=1)
+        return out
+    return F.conv2d(x, weight, padding=1)
 
 
 def worthwhile(x: Tensor, weight: Tensor) -> bool:
