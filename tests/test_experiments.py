@@ -35,7 +35,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("photos") / "512", count=8, size=512)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+# Those of experiments/width_wise are laid over one another: tests/test_width_wise.py.
+ALONE = [path for path in EXPERIMENTS if path.parent.name != "width_wise"]
+
+
+@pytest.mark.parametrize("experiment", ALONE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_experiment_starts(
     experiment: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
