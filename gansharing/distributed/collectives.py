@@ -4,6 +4,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gansharing.networks import Network
+
 
 def _world() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -32,11 +34,20 @@ def average_gradients(module: nn.Module) -> None:
 def average_buffers(module: nn.Module) -> None:
     """Replace the floating-point buffers of ``module`` (batch statistics) by their mean over all processes.
 
-    So the network that is averaged, validated on every process and saved by the first is one network.
-    Does nothing in a single process.
+    So the network that is averaged, validated on every process and saved by the first is one network. A
+    network's constants are left alone: the mean of three equal numbers need not equal them, and deltas are
+    bound to their content. Does nothing in a single process.
     """
     world = _world()
-    buffers = [b for b in module.buffers() if b.is_floating_point()]
+    networks = [network for network in module.modules() if isinstance(network, Network)]
+    constant = {
+        id(buffer)
+        for network in networks
+        for trained in [set(network.trained_buffers())]
+        for name, buffer in network.named_buffers()
+        if name not in trained
+    }
+    buffers = [b for b in module.buffers() if b.is_floating_point() and id(b) not in constant]
     if world == 1 or not buffers:
         return
     flat = torch.cat([b.flatten() for b in buffers])

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gansharing.cli import main
-from gansharing.distributed import average_gradients
+from gansharing.distributed import average_buffers, average_gradients
+from gansharing.networks import StyleGAN2Generator
 from tests.cli.program import TINY
 
 
@@ -57,6 +58,15 @@ def gradients(rank: int, out: Path) -> None:
     save_file({name: p.grad for name, p in net.named_parameters()}, out / f"gradients{rank}.safetensors")
 
 
+def buffers(rank: int, out: Path) -> None:
+    """Average what training changes of a generator whose buffers hold this rank's number."""
+    net = StyleGAN2Generator(8, 4, 4, mapping_layers=1, channel_base=32, channel_max=4)
+    for buffer in net.buffers():
+        buffer.fill_(rank + 1.0)
+    average_buffers(net)
+    save_file(dict(net.named_buffers()), out / f"buffers{rank}.safetensors")
+
+
 def rank_main(rank: int, port: str, images: str, out: Path) -> None:
     """Train four steps; train two and resume for two more; average gradients."""
     torch.set_num_threads(1)
@@ -70,6 +80,7 @@ def rank_main(rank: int, port: str, images: str, out: Path) -> None:
     dist.barrier()  # the first process writes the last files of a run after the others have left it
     main(command(images, out / "parts", "--ckpt_path=last"))
     gradients(rank, out)
+    buffers(rank, out)
     dist.barrier()
     dist.destroy_process_group()
 

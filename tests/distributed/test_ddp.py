@@ -109,6 +109,12 @@ def test_processes_started_by_a_scheduler(images: Path, tmp_path: Path) -> None:
     plain(batch, through=False).backward()
     assert plain.sometimes.weight.grad is None
 
+    # Of a generator's buffers, each of which held the rank's number, only what training changes is averaged.
+    for rank in range(2):
+        for name, buffer in load_file(tmp_path / f"buffers{rank}.safetensors").items():
+            expected = 1.5 if name == "mapping.w_avg" else rank + 1.0
+            assert torch.equal(buffer, torch.full_like(buffer, expected)), name
+
 
 def test_the_program_starts_its_processes_itself(images: Path, tmp_path: Path) -> None:
     finish(start("gansharing", *command(str(images), tmp_path / "run")))
