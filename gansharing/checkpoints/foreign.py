@@ -6,7 +6,6 @@ import re
 import sys
 import tarfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,15 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from gansharing.checkpoints.unpickle import TENSORS, DataUnpickler, Inert, Refused, as_pickle_module, refusal
+from gansharing.checkpoints.unpickle import (
+    TENSORS,
+    DataUnpickler,
+    Inert,
+    Refused,
+    as_pickle_module,
+    printable,
+    refusal,
+)
 from gansharing.errors import UserError
 from gansharing.networks import Network
 
@@ -80,7 +87,7 @@ def read_torch(content: bytes, source: str) -> Any:
         if match := re.search(r"(?:GLOBAL|class|function) ([\w.]+\.\w+)", str(error)):
             raise refusal(source, match[1]) from error
         _refuse_first_name(content, source)
-        reason = " ".join(str(error).split()).split(". ")[0][:120]
+        reason = printable(str(error).split(". ")[0].split("\n")[0])
         raise UserError(f"cannot read {source}: it is damaged, or no torch file ({reason})") from error
     _refuse_instantiators(read, source)
     return read
@@ -109,7 +116,7 @@ def read_tensors(path: str | Path) -> Any:
     except UserError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = printable(error, 200) or type(error).__name__
         raise UserError(f"cannot read {path} as a torch checkpoint: {reason}") from error
     _refuse_instantiators(read, str(path))
     return read
@@ -126,10 +133,17 @@ def is_torch(content: bytes) -> bool:
 
 
 def _is_torchscript(content: bytes) -> bool:
-    try:  # by torch's own reader: another one might see another archive in the same bytes
-        return "constants.pkl" in torch._C.PyTorchFileReader(io.BytesIO(content)).get_all_records()
-    except RuntimeError:
-        return False
+    return "constants.pkl" in _records(content)
+
+
+def _records(content: bytes) -> dict[str, bytes]:
+    """The pickles in a zip, read as torch reads it: another reader might see another archive in the bytes."""
+    try:
+        archive = torch._C.PyTorchFileReader(io.BytesIO(content))
+        names = [name for name in archive.get_all_records() if name.endswith(".pkl")]
+        return {name: archive.get_record(name) for name in names}
+    except Exception:  # no zip, or a torn one, which its reader meets with errors of all kinds
+        return {}
 
 
 def _tar(content: bytes) -> tarfile.TarFile | None:
@@ -163,11 +177,8 @@ def _pickles(content: bytes) -> Iterator[BinaryIO]:
         for member in tar:
             if member.isfile() and (file := tar.extractfile(member)) is not None:
                 yield io.BytesIO(file.read())
-    elif zipfile.is_zipfile(io.BytesIO(content)):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
-                if name.endswith(".pkl"):
-                    yield io.BytesIO(archive.read(name))
+    elif records := _records(content):
+        yield from map(io.BytesIO, records.values())
     else:
         yield io.BytesIO(content)
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gansharing.checkpoints.foreign import Imported, read_bytes, read_torch, state_of
+from gansharing.checkpoints.unpickle import printable
 from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.networks.miners import BigGANMiner, ConvMiner, Miner, NoiseMiner
@@ -42,15 +43,17 @@ def read_minegan(path: Path, part: str | None) -> Imported:
     state = {key: tensor.float() for key, tensor in state.items() if key not in unused}
     mark = next((mark for mark in _KINDS if mark in state), None)
     if mark is None:
-        raise UserError(f"{source} holds no miner that is known: no tensor {', '.join(_KINDS)} in {name}")
+        raise UserError(
+            f"{source} holds no miner that is known: no tensor {', '.join(_KINDS)} in {printable(name)}"
+        )
     try:
         network = _KINDS[mark](state)
         network.load_state_dict(state)
     except (RuntimeError, KeyError, IndexError) as error:
-        problem = " ".join(str(error).split())[:300]
+        problem = printable(" ".join(str(error).split()), 300)
         raise UserError(f"{source} holds an incomplete miner, or of another shape: {problem}") from error
     notes = [f"dropped, unused by the original: {', '.join(unused)}"] if unused else []
-    return Imported(network, "miner", [*notes, f"read {name}"])
+    return Imported(network, "miner", [*notes, f"read {printable(name)}"])
 
 
 def _find(content: Any, part: str | None, source: str) -> tuple[str, dict[str, Tensor]]:
@@ -64,7 +67,7 @@ def _find(content: Any, part: str | None, source: str) -> tuple[str, dict[str, T
     }
     wanted = part if part in held else next(iter(held)) if len(held) == 1 else None
     if wanted is None:
-        there = ", ".join(held) or "none"
+        there = printable(", ".join(held)) or "none"
         raise UserError(f"{source}: which miner? it holds {there}; save one state dict of them alone")
     return wanted, held[wanted]
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gansharing.checkpoints.unpickle import printable
 from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.networks.stylegan2 import StyleGAN2Generator
@@ -162,7 +163,7 @@ def _without_filters(state: Mapping[str, Tensor], source: str) -> dict[str, Tens
 
 
 def _some(names: list[str]) -> str:
-    names = sorted(names)
+    names = [printable(name) for name in sorted(names)]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

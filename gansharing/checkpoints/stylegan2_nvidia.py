@@ -15,7 +15,7 @@ from torch import Tensor
 from gansharing.checkpoints.foreign import Imported, choose_part, is_torch, read_bytes, read_torch, state_of
 from gansharing.checkpoints.stylegan2_layout import arguments_of, fir, fit, part_of
 from gansharing.checkpoints.stylegan2_tensorflow import TF_NAMES, TFNetwork, read_tensorflow
-from gansharing.checkpoints.unpickle import ARRAYS, TENSORS, Refused, Table, unpickle
+from gansharing.checkpoints.unpickle import ARRAYS, TENSORS, Refused, Table, printable, unpickle
 from gansharing.errors import UserError
 from gansharing.networks import Network
 
@@ -186,7 +186,7 @@ def _arguments_of_module(module: Module, part: str, source: str) -> dict[str, An
     for name, value in fixed.items():
         found = given.pop(name, value)
         if (list(found) if isinstance(found, tuple) else found) != value:
-            raise UserError(f"{source} has a {part} of {name} {found!r}; only {value!r} is supported")
+            raise UserError(f"{source} has a {part} of {name} {printable(found)}; only {value} is supported")
     taken = {
         "resolution": given.pop("img_resolution", None),
         "num_classes": given.pop("c_dim", None),
@@ -199,12 +199,16 @@ def _arguments_of_module(module: Module, part: str, source: str) -> dict[str, An
         taken |= {"latent_dim": given.pop("z_dim", None), "w_dim": given.pop("w_dim", None)}
     else:
         taken["group_size"] = given.pop("mbstd_group_size", 4)
-    if unknown := sorted(given.keys() - _WITHOUT_EFFECT):
-        raise UserError(f"{source} has a {part} with arguments that are not supported: {', '.join(unknown)}")
+    if unknown := sorted(map(str, given.keys() - _WITHOUT_EFFECT)):
+        raise UserError(
+            f"{source} has a {part} with arguments that are not supported: {printable(', '.join(unknown))}"
+        )
     for name, value in taken.items():
         most = 64 if name == "mapping_layers" else 1 << 20
         if (name, value) != ("clamp", None) and not (isinstance(value, (int, float)) and 0 <= value <= most):
-            raise UserError(f"{source} has a {part} of {name} {value!r}, which is no number up to {most}")
+            raise UserError(
+                f"{source} has a {part} of {name} {printable(value)}, which is no number up to {most}"
+            )
     return taken
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gansharing.checkpoints.foreign import Imported, choose_part
 from gansharing.checkpoints.stylegan2_layout import arguments_of, fit
-from gansharing.checkpoints.unpickle import Array, Stateful, Table
+from gansharing.checkpoints.unpickle import Array, Stateful, Table, printable
 from gansharing.errors import UserError
 
 
@@ -76,7 +76,7 @@ def read_tensorflow(networks: Sequence[TFNetwork], part: str | None, source: str
     for name, value in fixed.items():
         found = given.get(name, value)
         if (list(found) if isinstance(found, tuple) else found) != value:
-            raise UserError(f"{source} has a {kind} of {name} {found!r}; only {value!r} is supported")
+            raise UserError(f"{source} has a {kind} of {name} {printable(found)}; only {value} is supported")
     variables = {name: tensor for name, tensor in network.variables() if PurePath(name).name != "lod"}
     state, names = _renamed(variables, kind)
     arguments = arguments_of(state, kind) | _beyond_shapes(given, kind)

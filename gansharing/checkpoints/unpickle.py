@@ -140,12 +140,17 @@ class Stateful:
         raise TypeError(f"{type(self).__name__} takes no state")
 
 
+def printable(text: Any, longest: int = 120) -> str:
+    """What a file says, for a message: in one line, without control characters, not too long."""
+    shown = ascii(str(text))[1:-1]
+    return shown if len(shown) <= longest else f"{shown[:longest]}..."
+
+
 def refusal(source: str, name: str) -> Refused:
     """The one line for a file that names ``name``."""
-    shown = ascii(name)[1:-1][:120]
     return Refused(
-        f"{source} names '{shown}', which such a checkpoint has no use for; it was refused and nothing in it "
-        f"was executed"
+        f"{source} names '{printable(name)}', which such a checkpoint has no use for; "
+        f"it was refused and nothing in it was executed"
     )
 
 
@@ -286,5 +291,5 @@ def unpickle(content: bytes, table: Table, source: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # whatever a torn or crafted stream makes of the stack
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = printable(error) or type(error).__name__
         raise UserError(f"cannot read {source}: it is damaged, or no pickle ({reason})") from error

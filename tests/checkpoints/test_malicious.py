@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.checkpoints.pickles import Call, torch_zip
 from tests.cli.program import run
@@ -230,6 +232,34 @@ def test_states_for_what_takes_none() -> None:
     Path("evil.pkl").write_bytes(b"\x80\x04" + steps)
     refused("a state for a Known", "evil.pkl", "--format", "stylegan2-ada")
     assert torch._utils._rebuild_parameter.__defaults__ is None
+
+
+@pytest.mark.parametrize("layout", ["stylegan2-ada", "rosinality", "minegan", "ssd"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(
+        st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 8)), min_size=1, max_size=4
+    )
+)
+def test_damage_of_any_kind_is_one_line(layout: str, changes: list[tuple[float, bytes, int]]) -> None:
+    file = io.BytesIO()
+    torch.save({"miner": {"transform.0.weight": torch.zeros(2, 2)}, "n": 1}, file)
+    pickled = pickle.dumps({"G": {"b4.conv.weight": torch.zeros(2, 3, 3, 3)}, "D": [b"x", 1.0, None]})
+    content = pickled if layout == "stylegan2-ada" else file.getvalue()
+    for place, inserted, removed in changes:
+        start = int(place * len(content))
+        content = content[:start] + inserted + content[start + removed :]
+    Path("torn.pkl").write_bytes(content)
+    outcome = run("import", "torn.pkl", "--format", layout, "--out", "out.safetensors")
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert outcome.err.isascii()
+
+
+def test_names_cannot_write_to_the_terminal() -> None:
+    content = b"\x80\x04\x8c\x02os\x8c\x0b\x1b[31mred\r\n!\x93."
+    Path("evil.pkl").write_bytes(content)
+    refused("os.\\x1b[31mred\\r\\n!", "evil.pkl", "--format", "stylegan2-ada")
 
 
 def test_extension_codes_are_names_too() -> None:

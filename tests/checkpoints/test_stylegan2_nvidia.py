@@ -134,11 +134,11 @@ def test_the_clamp_of_mixed_precision_files_is_kept() -> None:
         ({"img_resolution": 48}, "resolution 48"),
         ({"img_resolution": 1 << 60}, "resolution"),
         ({"w_dim": 1 << 19}, "misshapen"),
-        ({"z_dim": "32"}, "latent_dim '32', which is no number"),
+        ({"z_dim": "32"}, "latent_dim 32, which is no number"),
         ({"mapping_kwargs": {"num_layers": 2}}, "left over: mapping.fc2.bias"),
         ({"mapping_kwargs": {"num_layers": 10**9}}, "mapping_layers 1000000000"),
-        ({"mapping_kwargs": {"activation": "relu"}}, "activation 'relu'"),
-        ({"synthesis_kwargs": SMALL | {"architecture": "orig"}}, "architecture 'orig'"),
+        ({"mapping_kwargs": {"activation": "relu"}}, "activation relu"),
+        ({"synthesis_kwargs": SMALL | {"architecture": "orig"}}, "architecture orig"),
         ({"img_channels": 1}, "img_channels 1"),
         ({"magnitude_ema_beta": 0.5}, "not supported: magnitude_ema_beta"),
     ],
@@ -156,6 +156,8 @@ def test_tensors_that_do_not_fit_are_named() -> None:
     state = generator()[1] | {"synthesis.b8.conv2.weight": torch.zeros(3)}
     said = fails(nvidia_pickle({"G_ema": (name, state, arguments)}))
     assert "left over: synthesis.b8.conv2.weight" in said
+    said = fails(nvidia_pickle({"G_ema": (name, generator()[1] | {"x\x1b[2J\n": torch.zeros(3)}, arguments)}))
+    assert "left over: x\\x1b[2J\\n" in said
     state = with_filters(generator()[1])
     state["synthesis.b16.conv0.resample_filter"] = torch.ones(4, 4)
     said = fails(pickle.dumps({"G_ema": state}))

@@ -134,7 +134,7 @@ def test_problems_name_the_files_own_tensors() -> None:
     assert "left over: synthesis/8x8/Conv7/weight" in run_import(tensorflow_pickle([state])).err
     state = generator_state(g)
     state["static_kwargs"]["architecture"] = "orig"
-    assert "architecture 'orig'" in run_import(tensorflow_pickle([state])).err
+    assert "architecture orig" in run_import(tensorflow_pickle([state])).err
     assert "holds no ema; it holds generator (G)" in run_import(
         tensorflow_pickle([generator_state(g)]), "--part", "ema"
     ).err  # fmt: skip
