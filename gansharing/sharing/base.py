@@ -116,7 +116,8 @@ class Split:
         own = self.domain_buffers.keys()
         digest = hashlib.sha256()
         for name in sorted(constant.keys() - own):
-            tensor = constant[name].detach().cpu().contiguous()
+            # Adding 0 turns -0 into 0, as averaging equal weights does.
+            tensor = (constant[name].detach() + 0).cpu().contiguous()
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
