@@ -34,27 +34,28 @@ _TO_OUTPUT = _both_directions(_powers(4).T)
 _TILES, _KERNELS = 256, 128
 
 
-def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+def conv3x3(x: Tensor, weight: Tensor, whole: int | None = None) -> Tensor:
     """``conv2d(x, weight, padding=1)``, by the faster way; differentiable any number of times.
 
     Args:
         x: ``(N, I, H, W)``.
         weight: ``(O, I, 3, 3)``.
+        whole: Input channels of the convolution of which this is a part, which then is computed as it.
     """
-    if worthwhile(x, weight):
+    if worthwhile(x, weight, whole):
         out: Tensor = _Convolution.apply(x, weight)
         return out
     return F.conv2d(x, weight, padding=1)
 
 
-def worthwhile(x: Tensor, weight: Tensor) -> bool:
+def worthwhile(x: Tensor, weight: Tensor, whole: int | None = None) -> bool:
     """Many channels and tiles in fp32 on the CPU; elsewhere the libraries' convolutions are faster."""
     return (
         type(weight) in (Tensor, torch.nn.Parameter)  # a subclass may split the batch over domains
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and min(weight.shape[:2]) >= 256
+        and min(len(weight), whole or weight.shape[1]) >= 256
         and min(x.shape[2:]) >= 16
         and x.shape[2] % 4 == x.shape[3] % 4 == 0
     )
