@@ -150,9 +150,9 @@ def _small_head(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _gpgan(state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
-    variant, groups = _variant(state)
     generator = kind == "generator"
     fc, image = state["fc.weight"], state["conv_img.weight"]
+    variant, groups = _variant(state)
     base = image.shape[1 if generator else 0]
     numbers = fc.shape[0 if generator else 1]
     found: dict[str, Any] = {"base_channels": base, "variant": variant}

@@ -34,10 +34,11 @@ class Modulated(Divided):
         shape = [1 if dim in self.shared_dims else length for dim, length in enumerate(weight.shape)]
         gamma, beta = weight.new_ones(shape), weight.new_zeros(shape)
         if self.normalise:
-            deviation = weight.std(self.shared_dims, keepdim=True)
-            # A filter of one number, or of equal ones, has no deviation to take out.
-            gamma = torch.where(deviation > 0, deviation, gamma)
             beta = weight.mean(self.shared_dims, keepdim=True)
+            # A filter of one number, or of equal ones, has no deviation to take out.
+            if gamma.numel() < weight.numel():
+                deviation = weight.std(self.shared_dims, keepdim=True)
+                gamma = torch.where(deviation > 0, deviation, gamma)
             weight = (weight - beta) / gamma
         return weight, gamma, beta
 
