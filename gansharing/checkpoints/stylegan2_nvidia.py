@@ -49,8 +49,12 @@ class Module:
         """Its state dict."""
         found: dict[str, Tensor] = {}
         waiting: list[tuple[str, Module]] = [("", self)]
+        seen: set[int] = set()  # a crafted module may hold itself
         while waiting:
             prefix, module = waiting.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
             for kind in ("_parameters", "_buffers"):
                 held = module.attributes.get(kind)
                 for name, tensor in held.items() if isinstance(held, Mapping) else ():
@@ -59,7 +63,7 @@ class Module:
             waiting += [
                 (f"{prefix}{name}.", child)
                 for name, child in module.children.items()
-                if isinstance(child, Module) and prefix.count(".") < 16  # a module may hold itself
+                if isinstance(child, Module)
             ]
         return found
 
@@ -215,7 +219,11 @@ def _arguments_of_module(module: Module, part: str, source: str) -> dict[str, An
 def _flattened(module: Module, part: str) -> dict[str, Any]:
     """All arguments of the constructor, those of its parts beside its own: no name occurs twice."""
     positional, by_name = module.attributes.get("_init_args"), module.attributes.get("_init_kwargs")
-    given: dict[str, Any] = dict(zip(_ORDER[part], positional or (), strict=False)) | dict(by_name or {})
+    given: dict[str, Any] = {}
+    if isinstance(positional, (list, tuple)):
+        given |= dict(zip(_ORDER[part], positional, strict=False))
+    if isinstance(by_name, Mapping):
+        given |= {str(name): value for name, value in by_name.items()}
     flat: dict[str, Any] = {}
     for name, value in given.items():
         inner = value if isinstance(value, Mapping) and name.endswith("_kwargs") else {name: value}

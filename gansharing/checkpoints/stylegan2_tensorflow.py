@@ -28,17 +28,31 @@ class TFNetwork(Stateful):
         if not isinstance(state, Mapping):
             raise TypeError("a network's state is a dictionary")
         self.state = {key: value for key, value in state.items() if key != "build_module_src"}
+        for key in ("components", "static_kwargs"):
+            if not isinstance(state.get(key, {}), Mapping):
+                raise TypeError(f"a network's {key} are no dictionary")
 
-    def variables(self, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    def variables(self) -> Iterator[tuple[str, Tensor]]:
         """Its variables and those of its components, as ``component/name``."""
-        for name, value in self.state.get("variables") or ():
-            if isinstance(value, Array):
-                yield f"{prefix}{name}", torch.from_numpy(value.values.astype("float32"))
-            elif isinstance(value, (int, float)):
-                yield f"{prefix}{name}", torch.tensor(float(value))
-        for name, component in (self.state.get("components") or {}).items():
-            if isinstance(component, TFNetwork) and depth < 4:
-                yield from component.variables(f"{prefix}{name}/", depth + 1)
+        waiting, seen = [("", self)], set()  # a crafted network may hold itself
+        while waiting:
+            prefix, network = waiting.pop()
+            if id(network) in seen:
+                continue
+            seen.add(id(network))
+            for name, value in _pairs(network.state.get("variables")):
+                if isinstance(value, Array):
+                    yield f"{prefix}{name}", torch.from_numpy(value.values.astype("float32"))
+                elif isinstance(value, (int, float)):
+                    yield f"{prefix}{name}", torch.tensor(float(value))
+            components = network.state.get("components", {}).items()
+            waiting += [(f"{prefix}{n}/", one) for n, one in components if isinstance(one, TFNetwork)]
+
+
+def _pairs(items: Any) -> Iterator[tuple[Any, Any]]:
+    for item in items if isinstance(items, (list, tuple)) else ():
+        if isinstance(item, (list, tuple)) and len(item) == 2:
+            yield item[0], item[1]
 
 
 #: What such a pickle names beside numpy's arrays.
@@ -71,7 +85,7 @@ def read_tensorflow(networks: Sequence[TFNetwork], part: str | None, source: str
     chosen, notes = choose_part(part, held, source)
     network = networks[_PLACES[chosen][0]]
     kind = "discriminator" if chosen == "discriminator" else "generator"
-    given = network.state.get("static_kwargs") or {}
+    given = network.state.get("static_kwargs", {})
     fixed = dict(_FIXED, architecture="skip" if kind == "generator" else "resnet")
     for name, value in fixed.items():
         found = given.get(name, value)

@@ -290,7 +290,7 @@ CHECKPOINT: dict[str, Case] = {
     "bomb to inspect": (lambda p: ["inspect", bomb(p)], ("bomb.ckpt", "never executed")),
     "bomb to export": (lambda p: ["export", bomb(p)], ("bomb.ckpt", "never executed")),
     "bomb to score": (lambda p: ["score", bomb(p), p.images], ("bomb.ckpt", "never executed")),
-    "bomb to import": (lambda p: ["import", bomb(p)], ("Spectral Style-DCGAN",)),
+    "bomb to import": (lambda p: ["import", bomb(p)], ("names 'posix.mkdir'",)),
     "bare pickle to sample": (lambda p: ["sample", bomb(p, legacy=True)], ("bomb.ckpt",)),
     "bare pickle to import": (lambda p: ["import", bomb(p, legacy=True)], ("bomb.ckpt",)),
     "of another width": (
