@@ -148,7 +148,9 @@ def fit(
     ]
     if problems:
         raise UserError(f"{source} is no {_described(part, arguments)}; {'; '.join(problems)}")
-    network = CLASSES[part](**arguments)
+    # No file says so, but both codebases train with it: a transfer goes on as the source was trained.
+    training = {"mixing": 0.9} if part == "generator" else {}
+    network = CLASSES[part](**arguments, **training)
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return network.eval()
 
