@@ -13,7 +13,7 @@ from gansharing.errors import UserError
 from gansharing.networks import Discriminator, Generator, Network
 from gansharing.networks.seeded import seeded_latents
 from gansharing.setups.adversarial import Adversarial
-from gansharing.sharing import Full, Sharing, Split, split_of
+from gansharing.sharing import Full, Sharing, Split, described, split_of
 from gansharing.visual import to_uint8
 
 
@@ -136,9 +136,8 @@ def _load_discriminator(source: str, given: str | None) -> Any:
 
 def _sentence(split: Split) -> str:
     config: Mapping[str, Any] = split.network.config["sharing"]
-    given = ", ".join(f"{key}={value!r}" for key, value in config["init_args"].items() if value is not None)
     whole = split.domain_size + split.shared_size
     return (
-        f"{config['class_path'].rpartition('.')[2]}({given}) trains {split.domain_size:,} of {whole:,} "
+        f"{described(config)} trains {split.domain_size:,} of {whole:,} "
         f"weights: learn ratio {split.learn_ratio:.4%}"
     )

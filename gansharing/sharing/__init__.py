@@ -5,7 +5,7 @@ Plain PyTorch: ``WidthWise(0.1).apply(network)`` divides any network in place an
 
 from gansharing.sharing.adafm import AdaFM, FilterSelection
 from gansharing.sharing.additive import LowRank, StyleOffsets
-from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, merged, split_of
+from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, described, merged, split_of
 from gansharing.sharing.combined import Combined
 from gansharing.sharing.miner import Miner
 from gansharing.sharing.selections import Affine, BatchStatistics, FreezeLower, Full, LayerWise
@@ -28,6 +28,7 @@ __all__ = [
     "WidthWise",
     "build_shared",
     "build_sharing",
+    "described",
     "merged",
     "split_of",
 ]

@@ -141,6 +141,20 @@ def build_sharing(config: Mapping[str, Any]) -> Sharing:
     return build(config, Sharing, "gansharing.sharing", "sharing")  # type: ignore[type-abstract]
 
 
+def described(config: Mapping[str, Any]) -> str:
+    """A sharing's ``config`` in a line, ``WidthWise(learn_ratio=0.1, ...)``, without what is None."""
+    given = [f"{key}={_value(value)}" for key, value in config["init_args"].items() if value is not None]
+    return f"{config['class_path'].rpartition('.')[2]}({', '.join(given)})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return described(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return str(value)
+
+
 def build_shared(config: Mapping[str, Any]) -> Network:
     """Build a network from its ``config``, divided as it was when the configuration was taken.
 

@@ -15,7 +15,7 @@ from gansharing.checkpoints import find_checkpoint, load
 from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.setups import GenerativeSetup
-from gansharing.sharing import Sharing, merged, split_of
+from gansharing.sharing import Sharing, described, merged, split_of
 from gansharing.usage import ToolParser, check_config_files, root_cause
 
 
@@ -38,7 +38,7 @@ def inspect(source: str, over: str | None = None, sharing: Sharing | None = None
     for name, network in networks.items():
         console.print(stage_table(name, network))
         if "sharing" in network.config:
-            console.print(_summary(network))
+            console.print(_summary(network), markup=False)
 
 
 def stage_table(name: str, network: Network) -> Table:
@@ -71,11 +71,8 @@ def stage_table(name: str, network: Network) -> Table:
 def _summary(network: Network) -> str:
     split, sharing = split_of(network), network.config["sharing"]
     target = sharing["init_args"].get("learn_ratio")
-    arguments = ", ".join(
-        f"{key}={value}" for key, value in sharing["init_args"].items() if value is not None
-    )
     return (
-        f"{sharing['class_path'].rpartition('.')[2]}({arguments}): λ_D {split.learn_ratio:.4%}"
+        f"{described(sharing)}: λ_D {split.learn_ratio:.4%}"
         + (f" (target {target:.4g})" if target is not None else "")
         + f", θ_D {split.domain_size:,}, θ_S {split.shared_size:,} (frozen in a transfer), "
         f"delta {split.delta_bytes:,} bytes"

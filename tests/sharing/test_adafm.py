@@ -24,6 +24,7 @@ from gansharing.sharing import (
     WidthWise,
     build_shared,
     build_sharing,
+    described,
     merged,
     split_of,
 )
@@ -222,6 +223,11 @@ def test_combined_gives_what_any_of_them_gives() -> None:
     again = build_shared(net.config)
     assert split_of(again).domain.keys() == split.domain.keys()
     assert build_sharing(combined.config).config == combined.config
+    few = Combined([AdaFM(["*.weight"]), FreezeLower(4)])
+    assert described(few.config) == (
+        "Combined(sharings=[AdaFM(include=[*.weight], linear=False, bias=False, normalise=False), "
+        "FreezeLower(stages=4)])"
+    )
 
 
 def test_combined_refuses_what_cannot_be_combined() -> None:
