@@ -92,6 +92,10 @@ def _read_safetensors(path: Path, part: str) -> tuple[dict[str, Any], dict[str, 
         raise UserError(
             f"{path} has no gansharing header, so its network is unknown; make it with 'gansharing export'"
         )
+    if meta.get("kind") == "delta":
+        raise UserError(
+            f"{path} is a delta, which needs its base: gansharing sample --base BASE --delta {path}"
+        )
     if meta.get("part") != part:
         raise UserError(f"{path} holds a {meta.get('part')}, not a {part}")
     return meta["network"], state

@@ -7,6 +7,8 @@ from gansharing.sharing.adafm import AdaFM, FilterSelection
 from gansharing.sharing.additive import LowRank, StyleOffsets
 from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, described, merged, split_of
 from gansharing.sharing.combined import Combined
+from gansharing.sharing.delta import Delta, apply_delta, delta_of
+from gansharing.sharing.domains import Domains
 from gansharing.sharing.miner import Miner
 from gansharing.sharing.selections import Affine, BatchStatistics, FreezeLower, Full, LayerWise
 from gansharing.sharing.width import WidthWise
@@ -16,6 +18,8 @@ __all__ = [
     "Affine",
     "BatchStatistics",
     "Combined",
+    "Delta",
+    "Domains",
     "FilterSelection",
     "FreezeLower",
     "Full",
@@ -26,9 +30,11 @@ __all__ = [
     "Split",
     "StyleOffsets",
     "WidthWise",
+    "apply_delta",
     "build_shared",
     "build_sharing",
     "described",
+    "delta_of",
     "merged",
     "split_of",
 ]

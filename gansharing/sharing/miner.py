@@ -53,7 +53,8 @@ class Miner(Sharing):
         if not isinstance(network, Generator):
             return []
         entry = network.latent_entry()
-        entry.add_module("miner", LatentMiner(network.latent_dim, self.residual))
+        miner = LatentMiner(network.latent_dim, self.residual)
+        entry.add_module("miner", miner.to(next(network.parameters())))
         # It asks the module it is called with: copies of the network use their own miner.
         entry.register_forward_pre_hook(_mine)
         return entry.get_submodule("miner").parameters()

@@ -1,0 +1,174 @@
+"""Which functions of torch keep a weight of many domains divided, and how layers multiply with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+from gansharing.networks.winograd import conv3x3
+from gansharing.sharing.segments import RULES, Parts, every, first, holds_tensors
+
+
+class _OverSegments(Function):
+    """``function(x, *tensors)`` on the whole batch, from inside ``vmap``."""
+
+    @staticmethod
+    def forward(function: Any, row: Tensor, x: Tensor, *tensors: Tensor) -> Tensor:
+        raise RuntimeError("several domains are served under torch.vmap only")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: weights that are served are not trained."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, function: Any, row: Tensor, x: Tensor, *tensors: Tensor) -> Any:
+        dim = in_dims[2]
+        batch = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        return function(batch, *tensors), 0
+
+
+def _product(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Parts, inputs: int) -> Tensor:
+    """``op(x, weight)`` for a bilinear ``op`` that sums over x's dimension 1.
+
+    Args:
+        op: The layer's product; dimension 0 of its first argument are samples.
+        x: Inputs of one sample, the batch being ``vmap``'s.
+        weight: The layer's weight.
+        inputs: The weight's dimension that is summed over.
+    """
+    pieces = weight.pieces if weight.axis == inputs or len(weight.pieces) == 1 else [weight.joined()]
+    sizes = [first(piece).shape[inputs] for piece in pieces]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    # What is shared comes first: it is computed for all samples, then the segments' own is added to it.
+    terms = sorted(zip(starts, sizes, pieces, strict=True), key=lambda term: isinstance(term[2], list))
+    tensors = [tensor for *_, piece in terms for tensor in every(piece)]
+
+    def over_batch(batch: Tensor, *tensors: Tensor) -> Tensor:
+        each, left = batch.shape[1], iter(tensors)  # each: samples that one of vmap's samples holds
+        flat, lengths = batch.flatten(0, 1), [length * each for length in weight.segments.lengths]
+        total: Tensor | None = None
+        for start, size, piece in terms:
+            columns = flat.narrow(1, start, size)
+            if isinstance(piece, Tensor):
+                share = op(columns, next(left))
+                total = share if total is None else total.add_(share)
+            elif total is None:
+                total = torch.cat([op(segment, next(left)) for segment in columns.split(lengths)])
+            else:
+                for segment, sums in zip(columns.split(lengths), total.split(lengths), strict=True):
+                    sums.add_(op(segment, next(left)))
+        assert total is not None
+        return total.unflatten(0, (-1, each))
+
+    return _OverSegments.apply(over_batch, weight.segments.row, x, *tensors)
+
+
+def _with_bias(y: Tensor, bias: Any, shape: tuple[int, ...]) -> Tensor:
+    if bias is None:
+        return y
+    return y + (bias.own() if isinstance(bias, Parts) else bias).view(shape).to(y.dtype)
+
+
+def _conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    if not _is_layer(input, weight, 4) or groups != 1:
+        return NotImplemented
+    inputs = weight.shape[1]
+    plain = all(value in (1, (1, 1), [1, 1]) for value in (stride, padding, dilation))
+
+    def op(x: Tensor, w: Tensor) -> Tensor:
+        if plain and w.shape[2:] == (3, 3):
+            return conv3x3(x, w, inputs)
+        return F.conv2d(x, w, None, stride, padding, dilation)
+
+    return _with_bias(_product(op, input, weight, 1), bias, (-1, 1, 1))
+
+
+def _conv_transpose2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    if not _is_layer(input, weight, 4) or groups != 1:
+        return NotImplemented
+
+    def op(x: Tensor, w: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, w, None, stride, padding, output_padding, 1, dilation)
+
+    return _with_bias(_product(op, input, weight, 0), bias, (-1, 1, 1))
+
+
+def _linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    if not _is_layer(input, weight, 2):
+        return NotImplemented
+    return _with_bias(_product(F.linear, input, weight, 1), bias, (-1,))
+
+
+def _is_layer(input: Any, weight: Any, ndim: int) -> bool:
+    mixed = isinstance(weight, Parts) and isinstance(input, Tensor) and not isinstance(input, Parts)
+    return mixed and input.ndim == weight.ndim == ndim
+
+
+def _cat(tensors: Any, dim: int = 0) -> Any:
+    if not all(isinstance(tensor, Parts) and len(tensor.pieces) == 1 for tensor in tensors):
+        return NotImplemented
+    return Parts([tensor.pieces[0] for tensor in tensors], dim % tensors[0].ndim, tensors[0].segments)
+
+
+def _transpose(input: Any, dim0: int, dim1: int) -> Any:
+    first_dim, second_dim = dim0 % input.ndim, dim1 % input.ndim
+    moved = {first_dim: second_dim, second_dim: first_dim}.get(input.axis, input.axis)
+    return input.map(lambda part: part.transpose(first_dim, second_dim), moved)
+
+
+def _sum(input: Any, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
+    if dim is None or other:
+        return NotImplemented
+    dims = sorted({d % input.ndim for d in ([dim] if isinstance(dim, int) else dim)})
+    if input.axis in dims:
+        return NotImplemented
+    lost = 0 if keepdim else sum(d < input.axis for d in dims)
+    return input.map(lambda part: part.sum(dims, keepdim), input.axis - lost)
+
+
+def _elementwise(func: Any) -> Callable[..., Any]:
+    def rule(input: Any, *rest: Any, **kwargs: Any) -> Any:
+        if not isinstance(input, Parts) or holds_tensors((rest, kwargs)):
+            return NotImplemented
+        return input.map(lambda part: func(part, *rest, **kwargs))
+
+    return rule
+
+
+_SINGLY = (
+    torch.mul, torch.div, torch.square, torch.neg, torch.abs, torch.pow, torch.clone, Tensor.mul, Tensor.div,
+    Tensor.square, Tensor.neg, Tensor.abs, Tensor.pow, Tensor.clone, Tensor.detach, Tensor.contiguous,
+    Tensor.to, Tensor.float, Tensor.double, Tensor.__mul__, Tensor.__rmul__, Tensor.__truediv__,
+    Tensor.__neg__, Tensor.__pow__,
+)  # fmt: skip
+_LAYERS: dict[Any, Callable[..., Any]] = {
+    F.conv2d: _conv2d,
+    F.conv_transpose2d: _conv_transpose2d,
+    F.linear: _linear,
+    torch.cat: _cat,
+    torch.transpose: _transpose,
+    Tensor.transpose: _transpose,
+    torch.sum: _sum,
+    Tensor.sum: _sum,
+}
+RULES |= _LAYERS | {func: _elementwise(func) for func in _SINGLY}
