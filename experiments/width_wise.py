@@ -90,7 +90,7 @@ SCALES = {
         rank=4,
         batch=16,
         source_steps=5000,
-        steps=500,
+        steps=400,
         samples=1000,
     ),
     # For a GPU: a generator of 4,760,792 weights.
@@ -270,7 +270,7 @@ def main(
     source = runs / "source"
     source_options = [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 2)}"]
     source_options += sizes.options(("generator", "discriminator"))
-    train([HERE / "mini_source.yaml"], 0, source, [*source_options, *more], parallel * threads)
+    train([HERE / "mini_source.yaml"], 0, source, [*source_options, *more], threads)
 
     def transfer(job: tuple[str, str, int]) -> dict[str, Any]:
         target, strategy, seed = job
