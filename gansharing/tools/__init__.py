@@ -24,6 +24,8 @@ TOOLS = {
     "import": "gansharing.tools.convert:import_",
     "data": "gansharing.tools.data:COMMANDS",
 }
+# Another function of the same name: what it is to work on is given by options.
+_WITH_OPTION = {("sample", option): "gansharing.tools.domains:sample_domains" for option in ("base", "delta")}
 
 
 def run_tool(args: Sequence[str]) -> Any:
@@ -33,13 +35,17 @@ def run_tool(args: Sequence[str]) -> Any:
         SystemExit: ``--help`` was asked for (status 0).
         UserError: Bad options or bad input.
     """
-    module, _, name = TOOLS[args[0]].partition(":")
+    options = {word.removeprefix("--").partition("=")[0] for word in args if word.startswith("--")}
+    special = [
+        target for (tool, option), target in _WITH_OPTION.items() if tool == args[0] and option in options
+    ]
+    module, _, name = (special or [TOOLS[args[0]]])[0].partition(":")
     component = getattr(importlib.import_module(module), name)
     return auto_cli(
         component,
-        args=_with_lists(component, list(args[1:])),
+        args=_with_flags(component, _with_lists(component, list(args[1:]))),
         prog=f"gansharing {args[0]}",
-        as_positional=True,
+        as_positional=not special,
         parser_class=ToolParser,
     )
 
@@ -55,3 +61,19 @@ def _with_lists(component: Any, args: list[str]) -> list[str]:
         return args
     first = len(required) - 1
     return [*words[:first], json.dumps(words[first:]), *args[len(words) :]]
+
+
+def _with_flags(component: Any, args: list[str]) -> list[str]:
+    """Write ``--flag`` as ``--flag=true`` where no value follows and the argument is a truth value."""
+    if isinstance(component, dict):
+        return args
+    flags = {
+        f"--{name}"
+        for name, parameter in signature(component).parameters.items()
+        if parameter.annotation is bool
+    }
+    following = [*args[1:], "--"]
+    return [
+        f"{word}=true" if word in flags and after.startswith("--") else word
+        for word, after in zip(args, following, strict=True)
+    ]

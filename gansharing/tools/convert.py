@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from gansharing.checkpoints import find_checkpoint, load, save_network
+from gansharing.checkpoints import export_delta, find_checkpoint, load, save_network
 from gansharing.checkpoints.foreign import Reader
 from gansharing.checkpoints.gan_stability import (
     adafm_state,
@@ -48,6 +48,7 @@ def export(
     out: str | None = None,
     part: Literal["generator", "discriminator"] = "generator",
     format: Layout = "safetensors",
+    delta: bool = False,
 ) -> None:
     """Write a network of a checkpoint: as safetensors whose header rebuilds it, or in another's layout.
 
@@ -62,7 +63,11 @@ def export(
             (stylegan2-pytorch: g_ema and latent_avg, or d) or stylegan2-ada-state (a state dict by
             NVIDIA's names); for GP-GAN gan-stability (GAN_stability's checkpoint), adafm (a state dict of
             Zhao et al.'s code; a small head too) or ganmemory (a state dict of GAN Memory's).
+        delta: Of a transfer, write only what its domain owns; 'gansharing sample --base BASE --delta FILE'
+            puts it back.
     """
+    if delta:
+        return _export_delta(model, out or "delta.safetensors", part, format)
     network = load(model, part, divided=format in ("adafm", "ganmemory"))
     out = out or f"{part}.{'safetensors' if format == 'safetensors' else 'pt'}"
     if format == "safetensors":
@@ -70,6 +75,14 @@ def export(
     else:
         _write_foreign(network, out, part, format)
     _say(network, part, out)
+
+
+def _export_delta(model: str, out: str, part: str, layout: str) -> None:
+    if layout != "safetensors":
+        raise UserError(f"a delta is written as safetensors only; leave --format {layout} out")
+    written = export_delta(model, out, part)
+    count = sum(flat.numel() for flat in written.tensors.values())
+    Console(soft_wrap=True).print(f"delta of a {part} ({count:,} numbers) in {out}")
 
 
 def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:

@@ -7,19 +7,24 @@ import struct
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from gansharing.checkpoints.deltas import export_delta, read_delta, save_delta
 from gansharing.checkpoints.networks import save_network
 from gansharing.errors import UserError
 from gansharing.networks import DCGANGenerator, Generator, Network, StyleGAN2Generator
+from gansharing.networks.seeded import seeded_latents
 from gansharing.sharing import FreezeLower, LayerWise, LowRank, Sharing, WidthWise, split_of
 from gansharing.sharing.delta import Delta, apply_delta, delta_of
-from tests.sharing.test_sharing import PAIRS, SHARINGS, build, output
+from gansharing.visual import to_uint8
+from tests.cli.program import run
+from tests.sharing.test_sharing import NETWORKS, PAIRS, SHARINGS, build, output
 
 
 def train(network: Network, seed: int) -> None:
@@ -244,3 +249,87 @@ def test_a_swap_copies_the_domain_and_hashes_nothing() -> None:
         apply_delta(base, delta)
         times.append(time.perf_counter() - began)
     assert min(times) <= 0.005
+
+
+def saved(folder: Path) -> tuple[Path, list[Network]]:
+    """A base and two domains of it on disk."""
+    save_network(build("stylegan2"), folder / "base.safetensors", "generator")
+    torch.manual_seed(7)
+    save_network(NETWORKS["stylegan2"](), folder / "other.safetensors", "generator")
+    nets = [trained(seed=seed) for seed in (1, 2)]
+    for name, net in zip("ab", nets, strict=True):
+        save_network(net, folder / f"{name}-run.safetensors", "generator")
+        done = run(
+            "export", folder / f"{name}-run.safetensors", "--delta", "--out", folder / f"{name}.safetensors"
+        )
+        assert done.code == 0 and "delta of a generator" in done.out
+    return folder / "base.safetensors", nets
+
+
+def test_commands_take_deltas_out_and_show_domains_beside_each_other(tmp_path: Path) -> None:
+    base, nets = saved(tmp_path)
+    deltas = f"{tmp_path / 'a.safetensors'},{tmp_path / 'b.safetensors'}"
+    done = run(
+        "sample",
+        "--base",
+        base,
+        "--delta",
+        deltas,
+        "--seeds",
+        "3,5,9",
+        "--out",
+        tmp_path / "o",
+        "--batch_size=4",
+    )
+    assert done.code == 0 and "rows of grid.png: a, b" in done.out
+    sheet = np.asarray(Image.open(tmp_path / "o" / "grid.png")).astype(int)
+    assert sheet.shape == (2 * 16 + 2, 3 * 16 + 4, 3)
+    for row, (name, net) in enumerate(zip("ab", nets, strict=True)):
+        for column, seed in enumerate((3, 5, 9)):
+            with torch.no_grad():
+                (image,) = to_uint8(net(seeded_latents(net, [seed])))  # type: ignore[arg-type]
+            expected = image.permute(1, 2, 0).numpy().astype(int)
+            alone = np.asarray(Image.open(tmp_path / "o" / name / f"seed{seed:07d}.png")).astype(int)
+            tile = sheet[row * 18 : row * 18 + 16, column * 18 : column * 18 + 16]
+            assert abs(alone - expected).max() <= 1 and (tile == alone).all()
+
+
+def test_domains_of_one_file_name_have_folders_of_their_own(tmp_path: Path) -> None:
+    base, _ = saved(tmp_path)
+    twice = ",".join([str(tmp_path / "a.safetensors")] * 2)
+    done = run("sample", "--base", base, "--delta", twice, "--seeds", "1", "--out", tmp_path / "o")
+        "sample", "--base", base, "--delta", f"{delta},{delta}", "--seeds", "1", "--out", tmp_path / "o"
+    )
+    assert done.code == 0 and "a-0, a-1" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "a.safetensors"], "is a delta, which needs its base"),
+        (["sample", "--delta", "a.safetensors"], "base"),
+        (["sample", "--base", "base.safetensors"], "delta"),
+        (["sample", "--base", "base.safetensors", "--delta", "base.safetensors"], "is no delta"),
+        (["sample", "--base", "base.safetensors", "--delta", ","], "no delta"),
+        (["sample", "--base", "other.safetensors", "--delta", "b.safetensors"], "belongs to another base"),
+        (
+            ["sample", "--base", "base.safetensors", "--delta", "a.safetensors", "--batch_size", "0"],
+            "at least 1",
+        ),
+        (
+            ["sample", "--base", "base.safetensors", "--delta", "a.safetensors", "--label", "0"],
+            "without classes",
+        ),
+        (["export", "base.safetensors", "--delta"], "is not divided"),
+        (["export", "a-run.safetensors", "--delta", "--format", "rosinality"], "safetensors only"),
+    ],
+)
+def test_commands_refuse_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = run(*arguments)
+    assert done.code == 2 and message in done.err and len(done.err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
