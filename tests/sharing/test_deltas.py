@@ -298,8 +298,6 @@ def test_domains_of_one_file_name_have_folders_of_their_own(tmp_path: Path) -> N
     base, _ = saved(tmp_path)
     twice = ",".join([str(tmp_path / "a.safetensors")] * 2)
     done = run("sample", "--base", base, "--delta", twice, "--seeds", "1", "--out", tmp_path / "o")
-        "sample", "--base", base, "--delta", f"{delta},{delta}", "--seeds", "1", "--out", tmp_path / "o"
-    )
     assert done.code == 0 and "a-0, a-1" in done.out
 
 
