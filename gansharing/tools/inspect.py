@@ -73,7 +73,7 @@ def _summary(network: Network) -> str:
     target = sharing["init_args"].get("learn_ratio")
     return (
         f"{described(sharing)}: λ_D {split.learn_ratio:.4%}"
-        + (f" (target {target:.4g})" if target is not None else "")
+        + (f" (target {target:.4%})" if target is not None else "")
         + f", θ_D {split.domain_size:,}, θ_S {split.shared_size:,} (frozen in a transfer), "
         f"delta {split.delta_bytes:,} bytes"
     )
