@@ -44,6 +44,8 @@ class Adversarial(GenerativeSetup):
         order: Which player moves first on a batch: ``dg`` or, as in Spectral Style-DCGAN's code, ``gd``.
         share_latent: Both players' steps on a batch start from the same latents, the fakes being generated
             anew for the second.
+        share_fakes: The discriminator scores the very fakes of the generator's step before it, as in Zhao et
+            al.'s code (2020): they are generated once. Needs the order ``gd`` and one discriminator step.
         accumulate: Split each batch in this many parts and add up their gradients: the same step in less
             memory, but for layers that look across the batch.
         channels_last: Channels-last weights and activations: the same numbers to rounding, faster.
@@ -67,6 +69,7 @@ class Adversarial(GenerativeSetup):
         discriminator_steps: int = 1,
         order: Literal["dg", "gd"] = "dg",
         share_latent: bool = False,
+        share_fakes: bool = False,
         accumulate: int = 1,
         channels_last: bool = True,
         compile: bool = False,
@@ -74,6 +77,8 @@ class Adversarial(GenerativeSetup):
         super().__init__(channels_last)
         if discriminator_steps < 1 or accumulate < 1:
             raise ValueError("discriminator_steps and accumulate must be at least 1")
+        if share_fakes and (order != "gd" or discriminator_steps > 1):
+            raise ValueError("share_fakes needs order gd and discriminator_steps 1")
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.regularizers = loss, tuple(regularizers or ())
         for regularizer in generator_regularizers or ():
@@ -83,6 +88,7 @@ class Adversarial(GenerativeSetup):
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.discriminator_steps, self.order, self.share_latent = discriminator_steps, order, share_latent
         self.accumulate = accumulate
+        self.share_fakes, self._fakes = share_fakes, list[Tensor]()
         self._latest: dict[str, Tensor] = {}
         # In a tuple, so that nn.Module does not register the compiled networks a second time.
         networks = (generator, discriminator)
@@ -115,7 +121,7 @@ class Adversarial(GenerativeSetup):
             UserError: A loss that is to be logged is NaN or infinite.
         """
         real, labels = batch["image"], batch.get("label")
-        latent = self.generator.sample_latent(len(real)) if self.share_latent else None
+        latent = self.generator.sample_latent(len(real)) if self.share_latent or self.share_fakes else None
         losses: dict[str, Tensor] = {}
         for player in self.order:
             fresh = self.generator.sample_latent(len(real)) if latent is None else latent
@@ -143,7 +149,7 @@ class Adversarial(GenerativeSetup):
         fakes: list[Tensor] = []
         for share, x, y, z in self._parts(real, labels, latent):
             with torch.no_grad():
-                fakes.append(self._generate(z, y))
+                fakes.append(self._fakes.pop(0) if self.share_fakes else self._generate(z, y))
                 fake = self.augment(fakes[-1])
             scores = self._score(self.augment(x), y)
             self.augment.observe(scores.detach())
@@ -173,7 +179,10 @@ class Adversarial(GenerativeSetup):
         losses: dict[str, Tensor] = {}
         with frozen(self.discriminator):
             for share, x, y, z in self._parts(real, labels, latent):
-                scores = self._score(self.augment(self._generate(z, y)), y)
+                images = self._generate(z, y)
+                if self.share_fakes:
+                    self._fakes.append(images.detach())
+                scores = self._score(self.augment(images), y)
                 rival = None
                 if self.loss.compares:
                     with torch.no_grad():

@@ -1,6 +1,7 @@
 """A trained pair of networks taken to another domain, with as many weights as a sharing allows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from gansharing.checkpoints import find_checkpoint, load
 from gansharing.errors import UserError
-from gansharing.networks import Discriminator, Generator, Network
+from gansharing.networks import Discriminator, Generator, Network, build_network
 from gansharing.networks.seeded import seeded_latents
 from gansharing.setups.adversarial import Adversarial
+from gansharing.setups.start import Init, fitting, start
 from gansharing.sharing import Full, Sharing, Split, described, split_of
 from gansharing.visual import to_uint8
 
@@ -24,6 +26,11 @@ class Transfer(Adversarial):
     neither gradients nor optimiser state and stay what they were, bit for bit, in the averaged generator too.
     The discriminator counts for no learn ratio: after training it is thrown away.
 
+    With a target the transfer goes into another network: its stages of the source's names and shapes start
+    from the source, the others from the weights they were made with. So classes are removed (``fc`` alone
+    differs), or a head is replaced (Zhao et al. 2020, section 3.2). The run lists both at its start and in
+    ``results.json``.
+
     Args:
         source: What to start from: a run's folder, a checkpoint, or a ``.safetensors`` generator of
             ``gansharing import`` or ``export``.
@@ -31,11 +38,16 @@ class Transfer(Adversarial):
             network only, so it needs this option.
         sharing: Which weights of the generator are trained.
         sharing_discriminator: Which weights of the discriminator are trained; ``FreezeLower`` is FreezeD.
+        target: The generator to train, where it is another than the source's.
+        target_discriminator: The discriminator to train, where it is another than the source's.
+        init: What weights start from that a domain owns whole: the source where it has them
+            (``pretrained``), or ``fresh``, as Zhao et al. write (section 3.1); their code has the former.
         options: As for ``Adversarial``, without the networks.
 
     Raises:
-        UserError: A source is missing, damaged or holds no such network, the two do not fit each other, or a
-            sharing leaves nothing to train.
+        UserError: A source is missing, damaged or holds no such network, the two do not fit each other, a
+            target has nothing in common with its source, or a sharing leaves nothing to train or freezes
+            what the source does not have.
     """
 
     def __init__(
@@ -44,27 +56,28 @@ class Transfer(Adversarial):
         source_discriminator: str | None = None,
         sharing: Sharing = Full(),  # noqa: B008  (stateless; shows up in --print_config)
         sharing_discriminator: Sharing = Full(),  # noqa: B008
+        target: Generator | None = None,
+        target_discriminator: Discriminator | None = None,
+        init: Init = "pretrained",
         **options: Any,
     ) -> None:
+        if init not in ("pretrained", "fresh"):
+            raise UserError(f"model.init is '{init}'; it is pretrained or fresh")
         generator = _load("source", source, "generator")
         discriminator = _load_discriminator(source, source_discriminator)
-        if generator.resolution != discriminator.resolution:
-            raise UserError(
-                f"model.source makes images of {generator.resolution} px, its discriminator sees "
-                f"{discriminator.resolution} px; give the discriminator that it was trained against"
-            )
-        self._divide("sharing", sharing, generator)
-        self._divide("sharing_discriminator", sharing_discriminator, discriminator)
-        super().__init__(cast(Generator, generator), cast(Discriminator, discriminator), **options)
-        self.source = source
-
-    @staticmethod
-    def _divide(name: str, sharing: Sharing, network: Network) -> None:
-        try:
-            split = sharing.apply(network.train().requires_grad_(True))
-        except UserError as error:
-            raise UserError(f"model.{name}: {error}") from None  # the program prints the first cause
-        split.freeze_shared()
+        _check_pair(generator, discriminator, target, target_discriminator)
+        starts = {
+            "generator": _divided(generator, target, sharing, init, ""),
+            "discriminator": _divided(
+                discriminator, target_discriminator, sharing_discriminator, init, "_discriminator"
+            ),
+        }
+        networks = {name: network for name, (network, _) in starts.items()}
+        super().__init__(
+            cast(Generator, networks["generator"]), cast(Discriminator, networks["discriminator"]), **options
+        )
+        self.source, self._moved = source, target is not None
+        self._stages = {name: stages for name, (_, stages) in starts.items() if stages}
 
     def splits(self) -> dict[str, Split]:
         """Both networks, divided."""
@@ -74,21 +87,22 @@ class Transfer(Adversarial):
         data = getattr(getattr(self.trainer, "datamodule", None), "resolution", None)
         if data is not None and data != self.generator.resolution:
             size = self.generator.resolution
+            what = "model.target" if self._moved else f"the source {self.source}"
             raise UserError(
-                f"data.resolution is {data} px but the source {self.source} works at {size} px; "
-                f"set --data.resolution={size}"
+                f"data.resolution is {data} px but {what} works at {size} px; set --data.resolution={size}"
             )
 
     def on_fit_start(self) -> None:
         """Say what is trained: the real learn ratio beside what the sharing was asked for."""
         super().on_fit_start()
         for name, split in self.splits().items():
-            rank_zero_info(f"{name}: {_sentence(split)}")
+            rank_zero_info(f"{name}: {_sentence(split)}{_origin(self._stages.get(name, {}))}")
 
     def about(self) -> dict[str, Any]:
-        """The source, and for each network its sharing and how many weights the domain owns."""
+        """The source; for each network what its stages started from, its sharing, what the domain owns."""
         return {
             "source": str(self.source),
+            "start": self._stages,
             "sharing": {
                 name: {
                     **split.network.config["sharing"],
@@ -102,7 +116,9 @@ class Transfer(Adversarial):
 
     @torch.no_grad()
     def counterpart(self, seeds: list[int]) -> Tensor | None:
-        """The source's images of latent seeds: uint8 ``(N, 3, H, W)``."""
+        """The source's images of latent seeds: uint8 ``(N, 3, H, W)``; None for a target."""
+        if self._moved:
+            return None
         with torch.random.fork_rng(devices=[]):  # building a network draws weights that are then overwritten
             source = cast(Generator, _load("source", self.source, "generator")).to(self.device)
         parts = [
@@ -110,6 +126,48 @@ class Transfer(Adversarial):
             for first in range(0, len(seeds), self.evaluation_batch_size)
         ]
         return torch.cat(parts)
+
+
+Stages = Mapping[str, list[str]]
+
+
+def _divided(
+    source: Network, target: Network | None, sharing: Sharing, init: Init, suffix: str
+) -> tuple[Network, Stages]:
+    """The network to train, divided, and what its stages start from; nothing where all is the source's."""
+    network, stages = source, {}
+    if target is not None or init == "fresh":
+        network = build_network(source.config) if target is None else target
+        with _blaming(f"target{suffix}"):
+            found = fitting(source, network)
+        with _blaming(f"sharing{suffix}"):
+            stages = start(source, network, found, sharing, init)
+    else:
+        with _blaming(f"sharing{suffix}"):
+            sharing.apply(network)
+    split_of(network.train().requires_grad_(True)).freeze_shared()
+    return network, stages
+
+
+def _check_pair(
+    generator: Network, discriminator: Network, target: Generator | None, judge: Discriminator | None
+) -> None:
+    makes = cast(Generator, generator if target is None else target).resolution
+    sees = cast(Discriminator, discriminator if judge is None else judge).resolution
+    if makes != sees:
+        raise UserError(
+            f"model.{'source' if target is None else 'target'} makes images of {makes} px, its discriminator "
+            f"sees {sees} px; give the discriminator that it was trained against, or a target_discriminator "
+            "of that size"
+        )
+
+
+@contextmanager
+def _blaming(option: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"model.{option}: {error}") from None  # the program prints the first cause
 
 
 def _load(option: str, path: str, part: str) -> Any:
@@ -132,6 +190,12 @@ def _load_discriminator(source: str, given: str | None) -> Any:
             "--part discriminator"
         )
     return _load("source", source, "discriminator")
+
+
+def _origin(stages: Stages) -> str:
+    words = {"from_source": "from the source", "in_part": "in part", "fresh": "fresh"}
+    said = [f"{words[key]}: {', '.join(names)}" for key, names in stages.items() if names]
+    return "".join(f"; {part}" for part in said)
 
 
 def _sentence(split: Split) -> str:
