@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansharing.errors import UserError
 from gansharing.networks import DCGANDiscriminator, Generator, StyleGAN2Generator
-from gansharing.sharing import Sharing, WidthWise, split_of
+from gansharing.sharing import Sharing, WidthWise
 from gansharing.sharing.delta import delta_of
 from gansharing.sharing.domains import Domains
 from tests.sharing.test_sharing import NETWORKS, PAIRS, SHARINGS, build
@@ -104,18 +104,16 @@ class Products(TorchDispatchMode):
 
 
 def test_what_is_shared_is_computed_once_for_the_whole_batch_and_the_rest_per_domain() -> None:
-    base: Any = build("dcgan")
-    WidthWise(0.5).apply(base)
-    delta = delta_of(base)
+    base, delta = wide(None), delta_of(wide(1))
     domains = Domains(base, [delta] * 7)
     with Products() as products:
         domains(base.sample_latent(6), torch.tensor([5, 3, 5, 5, 0, 3]))
-    for name, parameter in split_of(base).shared.items():
-        if name.endswith("original1"):  # θ_S of a divided weight
-            (shape,) = [x for x, w in products.seen if w == parameter.shape and x[0] == 6]
-            assert shape[:2] == (6, parameter.shape[0])
-            own = [x[0] for x, w in products.seen if w == parameter.shape and x[0] != 6]
-            assert own == [1, 2, 3]  # three domains are present, and only they are computed
+    segments = [1, 2, 3]  # three domains are present, and only they are computed
+    for size in (4, 8):  # many weights for few pixels: 256 inputs, 25 of them the domain's
+        assert products.seen.count(((6, 231, size, size), (256, 231, 3, 3))) == 1
+        assert [x[0] for x, w in products.seen if w == (256, 25, 3, 3) and x[2] == size] == segments
+    # Few weights for many pixels: the weights are put together, and each sample is touched once.
+    assert [x[0] for x, w in products.seen if w == (3, 256, 1, 1) and x[2] == 16] == segments
 
 
 def test_weights_are_held_once_and_the_base_keeps_its_images() -> None:
