@@ -2,6 +2,7 @@
 
 from gansharing.callbacks.best import BestCheckpoint
 from gansharing.callbacks.diversity import Diversity
+from gansharing.callbacks.early_stop import EarlyStop
 from gansharing.callbacks.ema import GeneratorEMA
 from gansharing.callbacks.grids import Grids
 from gansharing.callbacks.predictions import Predictions
@@ -10,10 +11,12 @@ from gansharing.callbacks.report import Report
 from gansharing.callbacks.resume import Resumable, TrainingStopped
 from gansharing.callbacks.scores import Scores
 from gansharing.callbacks.throughput import Throughput
+from gansharing.callbacks.unfreeze import Unfreeze
 
 __all__ = [
     "BestCheckpoint",
     "Diversity",
+    "EarlyStop",
     "GeneratorEMA",
     "Grids",
     "Predictions",
@@ -23,4 +26,5 @@ __all__ = [
     "Scores",
     "Throughput",
     "TrainingStopped",
+    "Unfreeze",
 ]

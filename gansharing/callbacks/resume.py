@@ -105,9 +105,8 @@ class Resumable(Checkpoint):
         step = trainer.global_step
         if step == self._saved_step:
             return False
-        last = step == trainer.max_steps or (
-            trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
-        )
+        stopping = step == trainer.max_steps or trainer.should_stop
+        last = stopping or (trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs)
         late = time.monotonic() - self._saved_at > 60 * self.minutes
         return last or step % self.every_n_steps == 0 or trainer.strategy.broadcast(late)
 
