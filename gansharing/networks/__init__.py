@@ -2,6 +2,8 @@
 
 from gansharing.networks.base import Discriminator, Generator, Network, build_network
 from gansharing.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from gansharing.networks.fastgan import FastGANGenerator
+from gansharing.networks.fastgan_discriminator import FastGANDiscriminator
 from gansharing.networks.gpgan import GPGANDiscriminator, GPGANGenerator
 from gansharing.networks.miners import BigGANMiner, ConvMiner, Miner, NoiseMiner
 from gansharing.networks.smallhead import SmallHeadGenerator
@@ -15,6 +17,8 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Discriminator",
+    "FastGANDiscriminator",
+    "FastGANGenerator",
     "GPGANDiscriminator",
     "GPGANGenerator",
     "Generator",

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from gansharing.checkpoints import export_delta, find_checkpoint, load, save_network
+from gansharing.checkpoints.fastgan import fastgan_state, read_fastgan
 from gansharing.checkpoints.foreign import Reader
 from gansharing.checkpoints.gan_stability import (
     adafm_state,
@@ -25,8 +26,12 @@ from gansharing.errors import UserError
 from gansharing.files import write_atomically
 from gansharing.networks import Network
 
-Format = Literal["ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory"]
-Layout = Literal["safetensors", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm", "ganmemory"]
+Format = Literal[
+    "ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory", "fastgan"
+]
+Layout = Literal[
+    "safetensors", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm", "ganmemory", "fastgan"
+]
 _READERS: Mapping[str, Reader] = {
     "ssd": read_ssd,
     "stylegan2-ada": read_nvidia,
@@ -35,11 +40,13 @@ _READERS: Mapping[str, Reader] = {
     "gan-stability": read_gan_stability,
     "adafm": read_gan_stability,
     "ganmemory": read_ganmemory,
+    "fastgan": read_fastgan,
 }
-_GPGAN: Mapping[str, Callable[[Network, str], Any]] = {
+_STATES: Mapping[str, Callable[[Network, str], Any]] = {
     "gan-stability": gan_stability_state,
     "adafm": lambda network, _: adafm_state(network),
     "ganmemory": lambda network, _: ganmemory_state(network),
+    "fastgan": fastgan_state,
 }
 
 
@@ -62,7 +69,8 @@ def export(
         format: safetensors, or for StyleGAN2 a .pt without pickled classes: rosinality
             (stylegan2-pytorch: g_ema and latent_avg, or d) or stylegan2-ada-state (a state dict by
             NVIDIA's names); for GP-GAN gan-stability (GAN_stability's checkpoint), adafm (a state dict of
-            Zhao et al.'s code; a small head too) or ganmemory (a state dict of GAN Memory's).
+            Zhao et al.'s code; a small head too) or ganmemory (a state dict of GAN Memory's); for FastGAN
+            fastgan (g or d).
         delta: Of a transfer, write only what its domain owns; 'gansharing sample --base BASE --delta FILE'
             puts it back.
     """
@@ -86,8 +94,8 @@ def _export_delta(model: str, out: str, part: str, layout: str) -> None:
 
 
 def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:
-    if layout in _GPGAN:
-        state = _GPGAN[layout](network, part)
+    if layout in _STATES:
+        state = _STATES[layout](network, part)
         write_atomically(out, lambda file: torch.save(state, file))
         return
     if type(network) is not CLASSES[part] or "sharing" in network.config:
@@ -118,7 +126,8 @@ def import_(
         out: Target file.
         format: Whose: ssd (Spectral Style-DCGAN), stylegan2-ada (NVIDIA's .pkl, of PyTorch or TensorFlow, or
             a state dict by their names), rosinality (stylegan2-pytorch's .pt), minegan (a miner),
-            gan-stability, adafm or ganmemory (GP-GAN: its source, transfers with few images, lifelong tasks).
+            gan-stability, adafm or ganmemory (GP-GAN: its source, transfers with few images, lifelong tasks),
+            fastgan.
         part: Which of its networks: ema (the averaged generator), generator (the live one), discriminator,
             miner. By default the averaged generator if there is one, else the generator.
         over: For ganmemory's file of one task: what the task modulates, as it was imported.

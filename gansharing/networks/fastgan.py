@@ -1,0 +1,162 @@
+"""FastGAN's generator (Liu et al. 2021, section 3.1), wired as the original's code wires it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from gansharing.errors import UserError
+from gansharing.networks.base import Generator, pyramid_depth, require_positive
+from gansharing.networks.fastgan_layers import (
+    HIGHEST,
+    LOWEST,
+    MULTIPLES,
+    Excitation,
+    GatedConv,
+    Noise,
+    Statistics,
+    UpBlock,
+    conv,
+    initialise,
+    small_size,
+    width,
+)
+
+_NOISY = (8, 32, 128, 512)  # sizes whose block has two convolutions and noise
+_EXCITED = {64: 4, 128: 8, 256: 16, 512: 32}  # by the map of which size
+
+
+class Heads(NamedTuple):
+    """What the generator's two heads give.
+
+    Attributes:
+        image: ``(N, 3, resolution, resolution)``.
+        small: ``(N, 3, S, S)`` with S 128 px, or half the resolution of 128 px and less.
+    """
+
+    image: Tensor
+    small: Tensor
+
+
+class FastGANGenerator(Generator):
+    """FastGAN's generator: 29,127,846 parameters at 256 px, 29,174,392 at 512, 29,176,512 at 1024.
+
+    The original has 256, 512 and 1024 px. Below, the blocks and excitations of larger sizes are left out and
+    the second head makes an image of half the size.
+
+    Args:
+        resolution: 32 to 1024 px.
+        latent_dim: Length of a latent. The original trains with 256.
+        base_channels: Channels at 128 px; at least 8 at 1024 px, 4 at 512, 2 at 256.
+        tanh: ``official``, at 1024 px alone, as the original's code; or ``always``. Without it nothing bounds
+            an image.
+        noise: What eval mode adds unless :meth:`forward` is told: ``fixed`` maps, ``random`` ones as the
+            original does, or ``none``. Train mode draws.
+        batch_norm: Statistics of batch norm in eval mode, unless :meth:`forward` is told: ``running``, or the
+            ``batch``'s, by which the original makes its samples.
+
+    Raises:
+        UserError: The resolution is none of these, or ``base_channels`` leaves a layer empty.
+    """
+
+    def __init__(
+        self,
+        resolution: int = 256,
+        latent_dim: int = 256,
+        base_channels: int = 64,
+        tanh: Literal["official", "always"] = "official",
+        noise: Noise = "fixed",
+        batch_norm: Statistics = "running",
+    ) -> None:
+        super().__init__()
+        pyramid_depth(resolution, LOWEST, HIGHEST)
+        require_positive(latent_dim=latent_dim, base_channels=base_channels)
+        self.resolution, self.latent_dim = resolution, latent_dim
+        self.noise, self.batch_norm = noise, batch_norm
+        self.bounded = tanh == "always" or resolution == 1024
+        widths = {size: width(m, base_channels) for size, m in MULTIPLES.items() if size <= resolution}
+        self.start = GatedConv(nn.ConvTranspose2d(latent_dim, 2 * widths[4], 4, bias=False))
+        self.blocks = nn.ModuleDict(
+            {
+                str(size): UpBlock(widths[size // 2], channels, size if size in _NOISY else None)
+                for size, channels in widths.items()
+                if size > 4
+            }
+        )
+        self.excitations = nn.ModuleDict(
+            {
+                str(size): Excitation(widths[source], widths[size])
+                for size, source in _EXCITED.items()
+                if size in widths
+            }
+        )
+        self.to_small = conv(widths[small_size(resolution)], 3, 1)
+        self.to_image = conv(widths[resolution], 3, 3, padding=1)
+        initialise(self)
+
+    def stages(self) -> Mapping[str, nn.Module]:
+        """``4px``, then a size a stage, its excitation included; ``to_small``, ``to_image``."""
+        stages: dict[str, nn.Module] = {"4px": self.start}
+        for size, block in self.blocks.items():
+            excitation = [self.excitations[size]] if size in self.excitations else []
+            stages[f"{size}px"] = nn.ModuleList([block, *excitation])
+        return stages | {"to_small": self.to_small, "to_image": self.to_image}
+
+    def trained_buffers(self) -> list[str]:
+        """Running statistics and spectral norm's vectors; the fixed noise is drawn once."""
+        return [name for name in super().trained_buffers() if not name.endswith(".const")]
+
+    def forward(
+        self,
+        latent: Tensor,
+        labels: Tensor | None = None,
+        noise: Noise | Sequence[Tensor] | None = None,
+        batch_norm: Statistics | None = None,
+    ) -> Tensor:
+        """Generate images, the main head's.
+
+        Args:
+            latent: ``(N, latent_dim)``.
+            labels: Ignored.
+            noise: ``random``, ``fixed``, ``none``, or the maps themselves: ``(N or 1, 1, H, H)`` for two
+                injections each at 8, 32, 128 and 512 px, as far as the resolution goes. By default random in
+                train mode and the constructor's choice in eval mode.
+            batch_norm: ``running`` or ``batch``, in eval mode; by default the constructor's choice.
+
+        Returns:
+            ``(N, 3, resolution, resolution)``, meant for [-1, 1]; see ``tanh``.
+
+        Raises:
+            UserError: ``noise`` has another number of maps.
+        """
+        return self.heads(latent, noise, batch_norm).image
+
+    def heads(
+        self,
+        latent: Tensor,
+        noise: Noise | Sequence[Tensor] | None = None,
+        batch_norm: Statistics | None = None,
+    ) -> Heads:
+        """Generate images of both heads, as the discriminator is trained on; see :meth:`forward`."""
+        noises, statistics = self._noises(noise), batch_norm or self.batch_norm
+        x = self.start(latent[:, :, None, None], statistics=statistics)
+        maps = {4: x}
+        for name, block in self.blocks.items():
+            size = int(name)
+            here, noises = noises[: block.injections], noises[block.injections :]  # type: ignore[index, misc]
+            x = block(x, here, statistics)
+            if name in self.excitations:
+                x = self.excitations[name](maps[_EXCITED[size]], x)
+            maps[size] = x
+        image, small = self.to_image(x), self.to_small(maps[small_size(self.resolution)])
+        return Heads(image.tanh(), small.tanh()) if self.bounded else Heads(image, small)
+
+    def _noises(self, noise: Noise | Sequence[Tensor] | None) -> list[Noise | Tensor]:
+        places = 2 * sum(size <= self.resolution for size in _NOISY)
+        if noise is None:
+            noise = "random" if self.training else self.noise
+        if isinstance(noise, str):
+            return [noise] * places
+        if len(noise) != places:
+            raise UserError(f"noise has {len(noise)} maps; a generator of {self.resolution} px adds {places}")
+        return list(noise)

@@ -1,0 +1,218 @@
+"""FastGAN's discriminator: two branches, and decoders that rebuild real images from its maps.
+
+Liu et al. 2021, section 3.2, wired as the original's code wires it: excitations and the decoder of the small
+branch are in no equation of the paper.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gansharing.networks.base import Discriminator, pyramid_depth, require_positive
+from gansharing.networks.fastgan_layers import (
+    HIGHEST,
+    LOWEST,
+    MULTIPLES,
+    Excitation,
+    UpBlock,
+    conv,
+    initialise,
+    small_size,
+    width,
+)
+
+_DECODER_CHANNELS = 32
+_SMALLEST, _PART = 8, 16  # sizes of the last maps, and of the map whose quadrants are decoded
+
+
+class Reconstructions(NamedTuple):
+    """Images that the decoders make, or what they should: ``(N, 3, S, S)`` in [-1, 1] each.
+
+    S is 128 px, or half the resolution of 128 px and less.
+
+    Attributes:
+        whole: From the big branch's last map.
+        small: From the small branch's last map.
+        part: Of one quadrant, from that quadrant of the big branch's map of 16 px.
+    """
+
+    whole: Tensor
+    small: Tensor
+    part: Tensor
+
+
+def quadrant_of(x: Tensor, quadrant: int) -> Tensor:
+    """A quarter of ``(N, C, H, W)``: 0 top left, 1 top right, 2 bottom left, 3 bottom right."""
+    rows, columns = divmod(quadrant, 2)
+    return x.chunk(2, 2)[rows].chunk(2, 3)[columns]
+
+
+def _lrelu() -> nn.Module:
+    return nn.LeakyReLU(0.2)
+
+
+def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
+    """Convolution, batch norm, LeakyReLU."""
+    return nn.Sequential(conv(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs), _lrelu())
+
+
+class ResidualDown(nn.Module):
+    """Halves height and width: the mean of two convolutions and of a pooled 1x1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(_unit(inputs, outputs, 4, 2, 1), _unit(outputs, outputs, 3, padding=1))
+        self.direct = _unit(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H/2, W/2)``."""
+        return (self.main(x) + self.direct(F.avg_pool2d(x, 2))) / 2
+
+
+class Decoder(nn.Module):
+    """Map of 8 px to an image of ``size`` px in [-1, 1]; its channels are fixed, 32 at 128 px."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        widths = [
+            width(multiple, _DECODER_CHANNELS) for s, multiple in MULTIPLES.items() if _SMALLEST < s <= size
+        ]
+        self.blocks = nn.Sequential(*(UpBlock(i, o) for i, o in zip([inputs, *widths], widths, strict=False)))
+        self.to_image = conv(widths[-1], 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, 8, 8)`` to ``(N, 3, size, size)``."""
+        return self.to_image(self.blocks(x)).tanh()
+
+
+class FastGANDiscriminator(Discriminator):
+    """FastGAN's discriminator: 11,526,160 parameters at 256 px, 11,526,496 at 512, 11,528,192 at 1024.
+
+    A map's channels follow from its size alone. The original has 256, 512 and 1024 px; below, the big branch
+    starts at the map of the image's size, the small one sees half the size, and what is left out is: blocks
+    of larger maps, excitations by them, the decoders' last blocks.
+
+    Args:
+        resolution: 32 to 1024 px.
+        base_channels: Channels at 64 px; at least 8 at 1024 px, 4 at 512 and 256, 2 at 128.
+
+    Raises:
+        UserError: The resolution is none of these, or ``base_channels`` leaves a layer empty.
+    """
+
+    def __init__(self, resolution: int = 256, base_channels: int = 64) -> None:
+        super().__init__()
+        pyramid_depth(resolution, LOWEST, HIGHEST)
+        require_positive(base_channels=base_channels)
+        self.resolution, self.small = resolution, small_size(resolution)
+        top = min(resolution, 256)
+        sizes = [top >> step for step in range(top.bit_length()) if top >> step >= _SMALLEST]
+        widths = {size: width(64 / size, base_channels) for size in sizes}
+        self.start = _start(resolution, base_channels, widths[top])
+        self.blocks = nn.ModuleDict({str(s): ResidualDown(widths[2 * s], widths[s]) for s in sizes[1:]})
+        self.excitations = nn.ModuleDict(
+            {str(s): Excitation(widths[8 * s], widths[s]) for s in sizes if 8 * s in widths}
+        )
+        hidden = 2 * widths[_SMALLEST]
+        self.to_score = nn.Sequential(_unit(widths[_SMALLEST], hidden, 1), conv(hidden, 1, 4))
+
+        # The small branch is half as wide at a map's size.
+        first = self.small // 2
+        thin = {s: width(32 / s, base_channels) for s in sizes if s <= first}
+        self.small_start = nn.Sequential(conv(3, thin[first], 4, 2, 1), _lrelu())
+        self.small_blocks = nn.ModuleDict(
+            {str(s): _unit(thin[2 * s], thin[s], 4, 2, 1) for s in thin if s < first}
+        )
+        self.small_to_score = conv(thin[_SMALLEST], 1, 4)
+
+        self.decoder = Decoder(widths[_SMALLEST], self.small)
+        self.small_decoder = Decoder(thin[_SMALLEST], self.small)
+        self.part_decoder = Decoder(widths[_PART], self.small)
+        initialise(self)
+
+    def stages(self) -> Mapping[str, nn.Module]:
+        """What makes the maps of a size, in both branches, a stage a size; ``to_score``; ``decoders``."""
+        top, first = min(self.resolution, 256), str(self.small // 2)
+        parts: dict[str, list[nn.Module]] = {str(top): [self.start]}
+        for size, block in self.blocks.items():
+            held = [self.excitations, self.small_blocks]
+            parts[size] = [block, *(modules[size] for modules in held if size in modules)]
+        parts[first].append(self.small_start)
+        stages: dict[str, nn.Module] = {f"{size}px": nn.ModuleList(held) for size, held in parts.items()}
+        stages["to_score"] = nn.ModuleList([self.to_score, self.small_to_score])
+        decoders = [self.decoder, self.small_decoder, self.part_decoder]
+        return stages | {"decoders": nn.ModuleList(decoders)}
+
+    def forward(self, images: Tensor | tuple[Tensor, Tensor], labels: Tensor | None = None) -> Tensor:
+        """Score images, or pairs as the generator's two heads give them.
+
+        Args:
+            images: ``(N, 3, resolution, resolution)``, whose pixels the small branch sees every so many; or
+                these and ``(N, 3, S, S)`` for the small branch, see :class:`Reconstructions`.
+            labels: Ignored.
+
+        Returns:
+            ``(N, 50)``: logits of 5x5 patches by the big branch, then by the small one. The original's
+            losses are means over all of them.
+        """
+        return self._scores(*self._maps(images))
+
+    def score_and_reconstruct(
+        self, images: Tensor | tuple[Tensor, Tensor], quadrant: int
+    ) -> tuple[Tensor, Reconstructions]:
+        """Score images and rebuild them from the same maps, as the original does with real images.
+
+        Args:
+            images: See :meth:`forward`.
+            quadrant: Which part to rebuild: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
+
+        Returns:
+            The scores ``(N, 50)`` and the three reconstructions; :meth:`targets` is what they should be.
+        """
+        maps, small = self._maps(images)
+        rebuilt = Reconstructions(
+            self.decoder(maps[_SMALLEST]),
+            self.small_decoder(small),
+            self.part_decoder(quadrant_of(maps[_PART], quadrant)),
+        )
+        return self._scores(maps, small), rebuilt
+
+    def targets(self, images: Tensor, quadrant: int) -> Reconstructions:
+        """What the decoders should give for ``(N, 3, resolution, resolution)``: nearest pixels, smaller."""
+        whole = self._resized(images)
+        return Reconstructions(whole, whole, self._resized(quadrant_of(images, quadrant)))
+
+    def _resized(self, images: Tensor) -> Tensor:
+        return F.interpolate(images, (self.small, self.small), mode="nearest")
+
+    def _maps(self, images: Tensor | tuple[Tensor, Tensor]) -> tuple[dict[int, Tensor], Tensor]:
+        big, small = (images, self._resized(images)) if isinstance(images, Tensor) else images
+        x = self.start(big)
+        maps = {x.shape[-1]: x}
+        for name, block in self.blocks.items():
+            size = int(name)
+            x = block(x)
+            if name in self.excitations:
+                x = self.excitations[name](maps[8 * size], x)
+            maps[size] = x
+        small = self.small_start(small)
+        for block in self.small_blocks.values():
+            small = block(small)
+        return maps, small
+
+    def _scores(self, maps: Mapping[int, Tensor], small: Tensor) -> Tensor:
+        scores = self.to_score(maps[_SMALLEST]), self.small_to_score(small)
+        return torch.cat([score.flatten(1) for score in scores], 1)
+
+
+def _start(resolution: int, base_channels: int, outputs: int) -> nn.Sequential:
+    """Image to the first map, of 256 px at most."""
+    if resolution <= 256:
+        return nn.Sequential(conv(3, outputs, 3, padding=1), _lrelu())
+    if resolution == 512:
+        return nn.Sequential(conv(3, outputs, 4, 2, 1), _lrelu())
+    first = width(1 / 8, base_channels)
+    return nn.Sequential(conv(3, first, 4, 2, 1), _lrelu(), _unit(first, outputs, 4, 2, 1))
