@@ -91,17 +91,24 @@ def _averaged(average: Any, live: Mapping[str, Tensor], source: str) -> dict[str
 
 def _generator(state: Mapping[str, Tensor]) -> tuple[type[Network], dict[str, int]]:
     latent_dim, channels = state[_GENERATOR].shape[:2]
+    base = channels // 32
+    _require(state, "feat_8.1.weight_orig", (16 * base, 16 * base, 3, 3))
     resolution = max(int(m[1]) for name in state if (m := re.match(r"feat_(\d{1,4})\.", name)))
-    return FastGANGenerator, {
-        "resolution": resolution, "latent_dim": latent_dim, "base_channels": channels // 32,
-    }  # fmt: skip
+    return FastGANGenerator, {"resolution": resolution, "latent_dim": latent_dim, "base_channels": base}
 
 
 def _discriminator(state: Mapping[str, Tensor]) -> tuple[type[Network], dict[str, int]]:
+    base = state[_DISCRIMINATOR].shape[0] // 16
+    _require(state, _DISCRIMINATOR, (16 * base, 8 * base, 1, 1))
     kernel = state["down_from_big.0.weight_orig"].shape[-1]
     resolution = 256 if kernel == 3 else 1024 if "down_from_big.2.weight_orig" in state else 512
-    channels = state[_DISCRIMINATOR].shape[0]
-    return FastGANDiscriminator, {"resolution": resolution, "base_channels": channels // 16}
+    return FastGANDiscriminator, {"resolution": resolution, "base_channels": base}
+
+
+def _require(state: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> None:
+    """Guard the memory: a network whose widest layer is in the file is no wider than the file."""
+    if tuple(state[name].shape) != shape:
+        raise KeyError(name)
 
 
 Guess = Callable[[Mapping[str, Tensor]], tuple[type[Network], dict[str, int]]]
@@ -118,10 +125,9 @@ def _network(state: Mapping[str, Tensor], guess: Guess, source: str) -> Network:
         raise UserError(
             f"{source}: a FastGAN of {arguments['resolution']} px; the original has 256, 512 and 1024"
         )
-    with torch.device("meta"):  # shapes alone: a file may ask for any size
-        names = _names(network_class(**arguments))
-    _check(names, state, f"{source} is no {network_class.__name__} of the original")
     network = network_class(**arguments)
+    names = _names(network)
+    _check(names, state, f"{source} is no {network_class.__name__} of the original")
     own = network.state_dict()
     own |= {name: state[there].to(own[name].dtype) for name, (there, _) in names.items()}
     noise = torch.Generator().manual_seed(0)  # the original has none of its own: it always draws

@@ -4,6 +4,7 @@ Spectral norm's vectors are the exact top singular pair: others would leave next
 """
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ _SCALES = {"generator": {"": 0.1}, "discriminator": {"": 0.09, "down_from_small"
 
 def original(part: str) -> dict[str, Tensor]:
     """The state dict of the recorded ``generator`` or ``discriminator``: 256 px, 16 channels."""
+    return dict(_original(part))
+
+
+@cache
+def _original(part: str) -> dict[str, Tensor]:
     shapes = {name: tuple(shape) for name, shape in ENTRIES[part]}
     return {name: _entry(name, shapes, _SCALES[part]) for name in shapes}
 
