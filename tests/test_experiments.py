@@ -35,8 +35,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("photos") / "512", count=8, size=512)
 
 
-# Those of experiments/width_wise are laid over one another: tests/test_width_wise.py.
-ALONE = [path for path in EXPERIMENTS if path.parent.name != "width_wise"]
+# These are laid over one another: tests/test_width_wise.py, tests/test_adafm.py.
+ALONE = [path for path in EXPERIMENTS if path.parent.name not in ("width_wise", "adafm")]
 
 
 @pytest.mark.parametrize("experiment", ALONE, ids=lambda path: str(path.relative_to(ROOT)))
@@ -59,4 +59,5 @@ def test_experiment_starts(
 
 @pytest.mark.parametrize("piece", PIECES, ids=lambda path: path.name)
 def test_every_piece_is_used(piece: Path) -> None:
-    assert any(re.search(rf"pieces/{piece.name}\b", path.read_text()) for path in EXPERIMENTS)
+    named = re.compile(rf": (\.\./)?(pieces/)?{re.escape(piece.name)}$", re.MULTILINE)
+    assert any(named.search(path.read_text()) for path in [*EXPERIMENTS, *PIECES])

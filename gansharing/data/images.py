@@ -38,6 +38,8 @@ class ImageData(LightningDataModule):
         resample: Filter of the antialiased resize.
         flip: Mirror each training image with probability 1/2, drawn from torch's global random numbers.
         value_range: What black and white become.
+        dither: Add numbers from U(0, ``dither``) to each training image after scaling, in units of
+            ``value_range`` and drawn as flips are; a grey level of [-1, 1] is 1/127.5 wide.
         reference_split: Split that scores are taken against: ``train``, or the one that the data hold out.
         val_fraction: Share of the training split to hold out as ``val`` where the data have none: chosen by a
             hash of the names, so that paired data sets hold out the same images.
@@ -66,6 +68,7 @@ class ImageData(LightningDataModule):
         resample: Resample = "lanczos",
         flip: bool = False,
         value_range: tuple[float, float] = (-1.0, 1.0),
+        dither: float = 0.0,
         reference_split: Literal["train", "val", "test"] = "train",
         val_fraction: float = 0.0,
         num_workers: int = 0,
@@ -80,6 +83,7 @@ class ImageData(LightningDataModule):
         _require(0.0 <= max_bad_share <= 1.0, f"max_bad_share is {max_bad_share}; give a share in [0, 1]")
         _require(subset in ("random", "first"), f"subset is '{subset}'; it is 'random' or 'first'")
         _require(low < high, f"value_range is [{low}, {high}]; the first must be less than the second")
+        _require(dither >= 0.0, f"dither is {dither}; give 0 or more")
         _require(batch_size >= 1, f"batch_size is {batch_size}; give at least 1")
         _require(num_workers >= 0, f"num_workers is {num_workers}; give 0 or more")
         _require(seed >= 0, f"data seed is {seed}; give 0 or more")
@@ -91,7 +95,7 @@ class ImageData(LightningDataModule):
             flip,
             (float(low), float(high)),
         )
-        self.reference_split, self.val_fraction = reference_split, val_fraction
+        self.dither, self.reference_split, self.val_fraction = dither, reference_split, val_fraction
         self.num_workers, self.drop_last, self.seed = num_workers, drop_last, seed
         self.max_bad_share = max_bad_share
         self._prepared = False
@@ -171,7 +175,10 @@ class ImageData(LightningDataModule):
             return batch  # not one of ours: a validation step's list of latents
         training = self.trainer is not None and self.trainer.training
         image = random_mirror(batch["image"]) if self.flip and training else batch["image"]
-        return batch | {"image": scale(image, self.value_range)}
+        scaled = scale(image, self.value_range)
+        if self.dither and training:
+            scaled += self.dither * torch.rand(scaled.shape).to(scaled.device)
+        return batch | {"image": scaled}
 
     def _module(self) -> LightningModule:
         assert self.trainer is not None, "only a trainer asks for these loaders"

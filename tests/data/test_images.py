@@ -123,6 +123,22 @@ def test_flips_mirror_about_half_of_the_images_in_training_only(folder: Path) ->
     assert torch.equal(still, image.float())
 
 
+def test_dither_fills_a_grey_level_in_training_only(folder: Path) -> None:
+    image = torch.full((8, 3, 16, 16), 77, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    module, batch = data(folder, dither=1 / 128), {"image": image}
+    level = torch.tensor(77 / 127.5 - 1)
+    ready = attached(module).on_after_batch_transfer(batch, 0)["image"]
+    added = (ready - level) * 128
+    # U(0, 1) of 6,144 numbers: the mean's deviation is 0.0037
+    assert -1e-4 < added.min() < 0.01 and 0.99 < added.max() < 1 + 1e-4
+    assert added.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert ready.is_contiguous(memory_format=torch.channels_last)
+    still = attached(module, training=False).on_after_batch_transfer(batch, 0)["image"]
+    torch.testing.assert_close(still, level.expand_as(still))
+    with pytest.raises(UserError, match="dither is -1"):
+        ImageData(str(folder), dither=-1)
+
+
 def test_flips_follow_torchs_global_random_numbers() -> None:
     image = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
     state = torch.get_rng_state()
