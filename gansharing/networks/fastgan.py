@@ -50,8 +50,8 @@ class FastGANGenerator(Generator):
         base_channels: Channels at 128 px; at least 8 at 1024 px, 4 at 512, 2 at 256.
         tanh: ``official``, at 1024 px alone, as the original's code; or ``always``. Without it nothing bounds
             an image.
-        noise: What eval mode adds unless :meth:`forward` is told: ``fixed`` maps, ``random`` ones as the
-            original does, or ``none``. Train mode draws.
+        noise: What eval mode adds unless :meth:`forward` is told: ``const``, its own maps, ``random`` ones as
+            the original does, or ``none``. Train mode draws.
         batch_norm: Statistics of batch norm in eval mode, unless :meth:`forward` is told: ``running``, or the
             ``batch``'s, by which the original makes its samples.
 
@@ -65,7 +65,7 @@ class FastGANGenerator(Generator):
         latent_dim: int = 256,
         base_channels: int = 64,
         tanh: Literal["official", "always"] = "official",
-        noise: Noise = "fixed",
+        noise: Noise = "const",
         batch_norm: Statistics = "running",
     ) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class FastGANGenerator(Generator):
         Args:
             latent: ``(N, latent_dim)``.
             labels: Ignored.
-            noise: ``random``, ``fixed``, ``none``, or the maps themselves: ``(N or 1, 1, H, H)`` for two
+            noise: ``random``, ``const``, ``none``, or the maps themselves: ``(N or 1, 1, H, H)`` for two
                 injections each at 8, 32, 128 and 512 px, as far as the resolution goes. By default random in
                 train mode and the constructor's choice in eval mode.
             batch_norm: ``running`` or ``batch``, in eval mode; by default the constructor's choice.

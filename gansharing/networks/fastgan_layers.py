@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gansharing.errors import UserError
 from gansharing.networks.init import dcgan_init
 
-Noise = Literal["random", "fixed", "none"]
+Noise = Literal["random", "const", "none"]
 Statistics = Literal["running", "batch"]
 LOWEST, HIGHEST = 32, 1024
 # Channels of the generator's map of a size, in multiples of the base; a decoder's too, whose base is 32.

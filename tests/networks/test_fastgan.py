@@ -162,7 +162,7 @@ def test_an_image_depends_on_its_latent_alone_unless_told_otherwise() -> None:
     z = g.sample_latent(3)
     alone = torch.cat([g(latent[None]) for latent in z])
     torch.testing.assert_close(g(z), alone)
-    assert torch.equal(g(z), g(z, noise="fixed", batch_norm="running"))
+    assert torch.equal(g(z), g(z, noise="const", batch_norm="running"))
     assert not torch.allclose(g(z), g(z, noise="none"), atol=1e-3)
     assert not torch.allclose(g(z, noise="random"), g(z, noise="random"), atol=1e-3)
     assert not torch.allclose(g(z, batch_norm="batch")[:2], g(z[:2], batch_norm="batch"), atol=1e-3)
