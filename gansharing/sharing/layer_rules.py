@@ -1,6 +1,7 @@
 """Which functions of torch keep a weight of many domains divided, and how layers multiply with it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 
 from gansharing.networks.winograd import conv3x3
 from gansharing.sharing.segments import RULES, Parts, Piece, every, first, holds_tensors
+
+Op = Callable[[Tensor, Tensor], Tensor]
 
 
 class _OverSegments(Function):
@@ -31,7 +34,7 @@ class _OverSegments(Function):
 
 
 def _product(
-    op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Parts, inputs: int, pixels: int = 1
+    op: Op, x: Tensor, weight: Parts, inputs: int, pixels: int = 1, split: Callable[..., Tensor] | None = None
 ) -> Tensor:
     """``op(x, weight)`` for a bilinear ``op`` that sums over x's dimension 1.
 
@@ -41,6 +44,7 @@ def _product(
         weight: The layer's weight.
         inputs: The weight's dimension that is summed over.
         pixels: Places of the output, in each of which the weight is applied.
+        split: A better way than :func:`_split` for this ``op``.
     """
     pieces = weight.pieces if weight.axis == inputs or len(weight.pieces) == 1 else [weight.joined()]
     tensors = [tensor for piece in pieces for tensor in every(piece)]
@@ -55,22 +59,27 @@ def _product(
         # output: the first is the less where a segment has many pixels. Measured on StyleGAN2 at 64 px.
         filter_size = weight.numel() // weight.shape[1 - inputs]
         joins = 2 * pixels * sum(lengths) >= filter_size * len(lengths)
-        compute = _joined if joins and weight.varies else _split
+        compute = _split if not weight.varies else _joined if joins else split or _split
         return compute(op, batch.flatten(0, 1), given, inputs, lengths).unflatten(0, (-1, each))
 
     return _OverSegments.apply(over_batch, weight.segments.row, x, *tensors)
 
 
-Op = Callable[[Tensor, Tensor], Tensor]
-
-
 def _joined(op: Op, x: Tensor, pieces: list[Piece], inputs: int, lengths: list[int]) -> Tensor:
-    """Segment by segment, each with its whole weight, which is put together for it and dropped again."""
+    """Segment by segment, each with its whole weight: one buffer in which only a domain's columns change."""
+    whole = first(pieces[0])
+    places: list[tuple[Tensor, list[Tensor]]] = []
+    if len(pieces) > 1:
+        whole = torch.cat([first(piece) for piece in pieces], inputs)
+        columns = whole.split([first(piece).shape[inputs] for piece in pieces], inputs)
+        pairs = zip(columns, pieces, strict=True)
+        places = [(place, piece) for place, piece in pairs if not isinstance(piece, Tensor)]
     total: Tensor | None = None
     start = 0
     for domain, segment in enumerate(x.split(lengths)):
-        columns = [piece if isinstance(piece, Tensor) else piece[domain] for piece in pieces]
-        y = op(segment, columns[0] if len(columns) == 1 else torch.cat(columns, inputs))
+        for place, parts in places:
+            place.copy_(parts[domain])
+        y = op(segment, whole if places else every(pieces[0])[domain])
         total = y.new_empty(len(x), *y.shape[1:]) if total is None else total
         total[start : start + len(segment)] = y
         start += len(segment)
@@ -80,13 +89,9 @@ def _joined(op: Op, x: Tensor, pieces: list[Piece], inputs: int, lengths: list[i
 
 def _split(op: Op, x: Tensor, pieces: list[Piece], inputs: int, lengths: list[int]) -> Tensor:
     """The shared columns for all samples at once, and each domain's own for its segment on top."""
-    sizes = [first(piece).shape[inputs] for piece in pieces]
-    starts = [sum(sizes[:n]) for n in range(len(sizes))]
     total: Tensor | None = None
-    for start, size, piece in sorted(
-        zip(starts, sizes, pieces, strict=True), key=lambda term: isinstance(term[2], list)
-    ):
-        columns = x.narrow(1, start, size)
+    for piece, start in _shared_first(pieces, inputs):
+        columns = x.narrow(1, start, first(piece).shape[inputs])
         if isinstance(piece, Tensor):
             share = op(columns, piece)
             total = share if total is None else total.add_(share)
@@ -97,6 +102,32 @@ def _split(op: Op, x: Tensor, pieces: list[Piece], inputs: int, lengths: list[in
                 sums.add_(op(segment, own))
     assert total is not None
     return total
+
+
+def _spread(
+    op: Op, x: Tensor, pieces: list[Piece], inputs: int, lengths: list[int], **folding: Any
+) -> Tensor:
+    """A transposed convolution as matrix products that add up, shared and own, before one overlapping sum."""
+    samples, _, *size = x.shape
+    pixels = size[0] * size[1]
+    flat = x.transpose(0, 1).flatten(1)  # inputs by pixels of all samples
+    products = x.new_zeros(first(pieces[0])[0].numel(), flat.shape[1])
+    for piece, start in _shared_first(pieces, inputs):
+        columns = flat.narrow(0, start, first(piece).shape[inputs])
+        ends = [len(x)] if isinstance(piece, Tensor) else lengths
+        spans = [pixels * length for length in ends]
+        for sums, segment, own in zip(
+            products.split(spans, 1), columns.split(spans, 1), every(piece), strict=True
+        ):
+            sums.addmm_(own.flatten(1).T, segment)
+    return F.fold(products.unflatten(1, (samples, pixels)).transpose(0, 1), **folding)
+
+
+def _shared_first(pieces: list[Piece], inputs: int) -> list[tuple[Piece, int]]:
+    """Pieces with the input at which each starts: first those that are computed for all samples."""
+    sizes = [first(piece).shape[inputs] for piece in pieces]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    return sorted(zip(pieces, starts, strict=True), key=lambda term: isinstance(term[0], list))
 
 
 def _with_bias(y: Tensor, bias: Any, shape: tuple[int, ...]) -> Tensor:
@@ -140,12 +171,29 @@ def _conv_transpose2d(
     if not _is_layer(input, weight, 4) or groups != 1:
         return NotImplemented
 
+    step, margin, more, spacing = (_pair(v) for v in (stride, padding, output_padding, dilation))
+    size, kernel = input.shape[2:], weight.shape[2:]
+    out = [
+        (size[d] - 1) * step[d] - 2 * margin[d] + spacing[d] * (kernel[d] - 1) + more[d] + 1 for d in (0, 1)
+    ]
+
     def op(x: Tensor, w: Tensor) -> Tensor:
         return F.conv_transpose2d(x, w, None, stride, padding, output_padding, 1, dilation)
 
-    steps = (stride, stride) if isinstance(stride, int) else stride
-    pixels = input.shape[2] * input.shape[3] * steps[0] * steps[1]
-    return _with_bias(_product(op, input, weight, 0, pixels), bias, (-1, 1, 1))
+    cast = torch.is_autocast_enabled(input.device.type)  # casts whole layers, not the products they are of
+    split = (
+        None
+        if cast
+        else partial(
+            _spread, output_size=out, kernel_size=kernel, dilation=spacing, padding=margin, stride=step
+        )
+    )
+    pixels = size[0] * size[1] * step[0] * step[1]
+    return _with_bias(_product(op, input, weight, 0, pixels, split), bias, (-1, 1, 1))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def _linear(input: Any, weight: Any, bias: Any = None) -> Any:

@@ -90,6 +90,16 @@ def test_fp32_at_full_width_is_within_rounding() -> None:
     assert (domains(latent, domain) - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+def test_under_autocast_it_is_within_its_rounding() -> None:
+    nets, base = [wide(1), wide(2)], wide(None)
+    domains = Domains(base, [delta_of(net) for net in nets])
+    latent, domain = base.sample_latent(4), torch.tensor([0, 1, 1, 0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        images, expected = domains(latent, domain), one_by_one(nets, latent, domain, None)
+    assert images.dtype == expected.dtype == torch.float32
+    assert (images - expected).abs().mean() <= 0.02 * expected.std()
+
+
 class Products(TorchDispatchMode):
     """Shapes of what convolutions and matrix products are given."""
 
