@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+import gansharing.slimmable  # noqa: F401  (makes its networks known)
 from gansharing.checkpoints.atomic import read_checkpoint
 from gansharing.errors import UserError
 from gansharing.files import write_atomically

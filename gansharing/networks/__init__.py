@@ -7,6 +7,8 @@ from gansharing.networks.fastgan_discriminator import FastGANDiscriminator
 from gansharing.networks.gpgan import GPGANDiscriminator, GPGANGenerator
 from gansharing.networks.miners import BigGANMiner, ConvMiner, Miner, NoiseMiner
 from gansharing.networks.smallhead import SmallHeadGenerator
+from gansharing.networks.sndcgan import SNDCGANDiscriminator, SNDCGANGenerator
+from gansharing.networks.sngan import SNGANDiscriminator, SNGANGenerator
 from gansharing.networks.spectral_style import SpectralStyleGenerator
 from gansharing.networks.stylegan2 import StyleGAN2Generator
 from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
@@ -25,6 +27,10 @@ __all__ = [
     "Miner",
     "Network",
     "NoiseMiner",
+    "SNDCGANDiscriminator",
+    "SNDCGANGenerator",
+    "SNGANDiscriminator",
+    "SNGANGenerator",
     "SmallHeadGenerator",
     "SpectralStyleGenerator",
     "StyleGAN2Discriminator",

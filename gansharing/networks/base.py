@@ -53,6 +53,9 @@ class Configurable:
 class Network(Configurable, nn.Module):
     """A network that declares its parts and can be rebuilt from its :attr:`config`."""
 
+    #: Constructor arguments, and attributes, that count channels: smaller ones make a narrower network.
+    channel_arguments: tuple[str, ...] = ()
+
     def stages(self) -> Mapping[str, nn.Module]:
         """Parts of the network in the order in which the signal meets them.
 

@@ -17,7 +17,9 @@ from gansharing.checkpoints.gan_stability import (
     read_gan_stability,
     read_ganmemory,
 )
+from gansharing.checkpoints.mimicry import read_mimicry
 from gansharing.checkpoints.minegan import read_minegan
+from gansharing.checkpoints.slimgan import read_slimgan
 from gansharing.checkpoints.spectral_style import read_ssd
 from gansharing.checkpoints.stylegan2_layout import CLASSES
 from gansharing.checkpoints.stylegan2_nvidia import nvidia_state, read_nvidia
@@ -27,8 +29,9 @@ from gansharing.files import write_atomically
 from gansharing.networks import Network
 
 Format = Literal[
-    "ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory", "fastgan"
-]
+    "ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory", "fastgan",
+    "mimicry", "slimgan",
+]  # fmt: skip
 Layout = Literal[
     "safetensors", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm", "ganmemory", "fastgan"
 ]
@@ -41,6 +44,8 @@ _READERS: Mapping[str, Reader] = {
     "adafm": read_gan_stability,
     "ganmemory": read_ganmemory,
     "fastgan": read_fastgan,
+    "mimicry": read_mimicry,
+    "slimgan": read_slimgan,
 }
 _STATES: Mapping[str, Callable[[Network, str], Any]] = {
     "gan-stability": gan_stability_state,
@@ -127,7 +132,7 @@ def import_(
         format: Whose: ssd (Spectral Style-DCGAN), stylegan2-ada (NVIDIA's .pkl, of PyTorch or TensorFlow, or
             a state dict by their names), rosinality (stylegan2-pytorch's .pt), minegan (a miner),
             gan-stability, adafm or ganmemory (GP-GAN: its source, transfers with few images, lifelong tasks),
-            fastgan.
+            fastgan, mimicry (SNGAN, cGAN-pd), slimgan (their slimmable forms, SNDCGAN).
         part: Which of its networks: ema (the averaged generator), generator (the live one), discriminator,
             miner. By default the averaged generator if there is one, else the generator.
         over: For ganmemory's file of one task: what the task modulates, as it was imported.

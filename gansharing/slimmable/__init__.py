@@ -1,0 +1,16 @@
+"""One network, every width: slimmable layers and networks (Hou et al. 2021). Plain PyTorch."""
+
+from gansharing.slimmable.discriminator import PerWidthDiscriminator
+from gansharing.slimmable.distillation import distillation
+from gansharing.slimmable.networks import SlimmableDiscriminator, SlimmableGenerator, extract
+from gansharing.slimmable.width import at_width, current_width
+
+__all__ = [
+    "PerWidthDiscriminator",
+    "SlimmableDiscriminator",
+    "SlimmableGenerator",
+    "at_width",
+    "current_width",
+    "distillation",
+    "extract",
+]

@@ -1,0 +1,121 @@
+"""A discriminator for each width, with stages in common (Hou et al. 2021, section 4.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from gansharing.errors import UserError
+from gansharing.networks.base import Discriminator
+from gansharing.networks.sngan_layers import StagedDiscriminator
+from gansharing.slimmable.networks import WIDTHS, built
+from gansharing.slimmable.width import check_widths, current_index
+
+Head = Literal["own", "linear", "one"]
+
+
+class PerWidthDiscriminator(Discriminator):
+    """Judges the generator of each width by layers of its own after stages that all widths share.
+
+    Nothing is slimmed: every stage has its full width. With ``n_share`` all stages and ``head='one'`` it is
+    one and the same discriminator for all widths.
+
+    Args:
+        network: The discriminator, or its ``config``; every layer is drawn anew.
+        widths: Of the generator, ascending to 1.
+        n_share: How many stages, counted from the image, all widths share.
+        head: Of the last stage: ``own``, one for each width; ``linear``, its linear layer shared and the
+            classes' embedding each width's own; ``one``, shared.
+
+    Raises:
+        UserError: The network is no chain of stages, or has not so many; the widths are none.
+    """
+
+    def __init__(
+        self,
+        network: Discriminator | Mapping[str, Any],
+        widths: Sequence[float] = WIDTHS,
+        n_share: int = 0,
+        head: Head = "own",
+    ) -> None:
+        super().__init__()
+        self.widths, self.n_share = check_widths(widths), n_share
+        given: StagedDiscriminator = built(network, StagedDiscriminator)
+        self.resolution = given.resolution
+        self.config["init_args"] = {
+            "network": given.config,
+            "widths": self.widths,
+            "n_share": n_share,
+            "head": head,
+        }
+        *trunk, last = given.stages()
+        if not 0 <= n_share <= len(trunk):
+            raise UserError(f"n_share is {n_share}; a {type(given).__name__} has 0 to {len(trunk)} to share")
+        if head not in ("own", "linear", "one"):
+            raise UserError(f"head '{head}' is unknown; use own, linear or one")
+        copies = [built(given.config, StagedDiscriminator).stages() for _ in self.widths]
+        self.trunk = nn.ModuleDict()
+        for number, name in enumerate(trunk):
+            self.trunk[name] = nn.ModuleList(
+                stages[name] for stages in (copies[-1:] if number < n_share else copies)
+            )
+        self.head = nn.ModuleList(stages[last] for stages in (copies[-1:] if head == "one" else copies))
+        if head == "linear":
+            for own in self.head:
+                own.linear = self.head[-1].linear
+
+    def stages(self) -> Mapping[str, nn.Module]:
+        """The network's, each with as many copies as it has."""
+        return {**dict(self.trunk.items()), "head": self.head}
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Score images of the current width's generator.
+
+        Args:
+            images: ``(N, 3, H, H)`` in [-1, 1].
+            labels: Class indices ``(N,)``; ignored without classes.
+
+        Returns:
+            Logits ``(N,)``.
+
+        Raises:
+            UserError: There is no such width, or labels are missing.
+        """
+        index, x = current_index(self.widths), images
+        for copies in self.trunk.values():
+            x = _chosen(copies, index)(x)
+        return _chosen(self.head, index)(x, labels)
+
+    def with_shared(self, n_share: int, head: Head = "own") -> "PerWidthDiscriminator":
+        """A copy that shares more: what all widths share is then what the widest had.
+
+        Args:
+            n_share: At least this one's.
+            head: As the constructor takes it.
+
+        Raises:
+            UserError: This one shares more already.
+        """
+        own: Mapping[str, Any] = self.config["init_args"]
+        order = ("own", "linear", "one")
+        if n_share < self.n_share or order.index(head) < order.index(own["head"]):
+            raise UserError(
+                f"the discriminator shares {self.n_share} stages and its head is '{own['head']}': "
+                f"copies for {n_share} and '{head}' do not exist"
+            )
+        made = PerWidthDiscriminator(own["network"], self.widths, n_share, head)
+        sources = self.stages()
+        for name, copies in made.stages().items():
+            assert isinstance(copies, nn.ModuleList)
+            source = sources[name]
+            assert isinstance(source, nn.ModuleList)
+            # The widest comes last: of a tied layer its weights remain.
+            for target, held in zip(copies, source[-len(copies) :], strict=True):
+                target.load_state_dict(held.state_dict())
+        made.to(next(self.parameters()).device)
+        return made.train(self.training)
+
+
+def _chosen(copies: nn.Module, index: int) -> nn.Module:
+    assert isinstance(copies, nn.ModuleList)
+    return copies[index if len(copies) > 1 else 0]
