@@ -24,6 +24,8 @@ Train and evaluate (YAML files and options; --print_config shows every option wi
   gansharing fit --data.path FOLDER                your images: a folder, a zip or parquet files
   gansharing fit --config a.yaml --config b.yaml   b laid over a; --model.x=1 laid over both
   gansharing fit ... --ckpt_path last              continue where the run was stopped or killed
+  gansharing fit --model Transfer ...              a trained pair to new data, with 10 % of its weights: see
+                                                   experiments/width_wise and docs/width_wise.md
   gansharing validate|test --ckpt_path RUN/checkpoints/best.ckpt
   gansharing predict --ckpt_path CKPT --predictions.seeds 0-99
 
@@ -34,9 +36,10 @@ Use what was trained (needs neither data nor configuration)
   gansharing project CKPT FACE.png ...             the latent of a real image, with a before/after picture
   gansharing score A B                             FID, KID, ... of a folder or a model against a folder
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint
-  gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle
+  gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle;
+                                                   --delta: only those that a transfer's domain owns
   gansharing import SRC --format stylegan2-ada --out G.safetensors   published weights: NVIDIA's .pkl, also
-                                                   rosinality, minegan, ssd; --part ema|generator|discriminator
+                                                   rosinality, fastgan, mimicry, ...: import --help
   gansharing data list|prepare|emoji4              known data sets; decode a folder once; four emoji styles
 
 Every command has --help (gansharing fit --help, gansharing fit --model.help Adversarial, ...).
