@@ -16,6 +16,7 @@ from gansharing.networks.base import Network, build_network
 
 State = dict[str, Tensor]
 Config = dict[str, Any]
+_ALIKE = "a residual discriminator of 48 px has the tensors, and is the function, of one of 64 px"
 _ANY_LAYER = re.compile(r"(l1|block1|block1s\.\d+\.c1|c1|c1s\.\d+)\.")
 
 
@@ -58,11 +59,9 @@ def read_named(path: Path, part: str | None, describe: Callable[[State, str], Co
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{source} holds no known {kind} of mimicry's names ({error})") from error
     network = _filled(config, state, kind, source)
-    notes = [] if getattr(network, "resolution", 0) != 64 or kind == "generator" else [_UNSURE]
+    residual = kind == "discriminator" and any(name.startswith("block1") for name in state)
+    notes = [_ALIKE] if residual and getattr(network, "resolution", 0) == 64 else []
     return Imported(network.eval(), kind, notes)
-
-
-_UNSURE = "a residual discriminator of 48 px has the tensors, and is the function, of one of 64 px"
 
 
 @torch.no_grad()
