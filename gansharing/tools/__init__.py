@@ -4,7 +4,7 @@ import importlib
 import json
 from collections.abc import Sequence
 from inspect import signature  # not the module: a tool of this package has its name
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any
 
 from jsonargparse import auto_cli
@@ -72,8 +72,7 @@ def _with_flags(component: Any, args: list[str]) -> list[str]:
         for name, parameter in signature(component).parameters.items()
         if parameter.annotation is bool
     }
-    following = [*args[1:], "--"]
     return [
         f"{word}=true" if word in flags and after.startswith("--") else word
-        for word, after in zip(args, following, strict=True)
+        for word, after in zip_longest(args, args[1:], fillvalue="--")
     ]
