@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
 
 # Toom-Cook's matrices on these points and infinity. Balanced ones err five times less than 0, 1, -1, 2, -2.
 _POINTS = torch.tensor([0, 0.75, -0.75, 1.5, -1.5], dtype=torch.float64)
@@ -42,6 +43,8 @@ def conv3x3(x: Tensor, weight: Tensor, whole: int | None = None) -> Tensor:
         weight: ``(O, I, 3, 3)``.
         whole: Input channels of the convolution of which this is a part, which then is computed as it.
     """
+    if has_torch_function((x, weight)):  # a weight may split the batch over domains, or itself
+        return handle_torch_function(conv3x3, (x, weight), x, weight, whole)
     if worthwhile(x, weight, whole):
         out: Tensor = _Convolution.apply(x, weight)
         return out
@@ -51,8 +54,7 @@ def conv3x3(x: Tensor, weight: Tensor, whole: int | None = None) -> Tensor:
 def worthwhile(x: Tensor, weight: Tensor, whole: int | None = None) -> bool:
     """Many channels and tiles in fp32 on the CPU; elsewhere the libraries' convolutions are faster."""
     return (
-        type(weight) in (Tensor, torch.nn.Parameter)  # a subclass may split the batch over domains
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and min(len(weight), whole or weight.shape[1]) >= 256

@@ -1,4 +1,4 @@
-"""Which functions of torch keep a weight of many domains divided, and how layers multiply with it."""
+"""How layers multiply with a weight of many domains."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gansharing.networks.winograd import conv3x3
-from gansharing.sharing.segments import RULES, Parts, Piece, every, first, holds_tensors
+from gansharing.sharing.segments import RULES, Parts, Piece, every, first
 
 Op = Callable[[Tensor, Tensor], Tensor]
 
@@ -136,6 +136,13 @@ def _with_bias(y: Tensor, bias: Any, shape: tuple[int, ...]) -> Tensor:
     return y + (bias.own() if isinstance(bias, Parts) else bias).view(shape).to(y.dtype)
 
 
+def _conv3x3(x: Any, weight: Any, whole: Any = None) -> Any:
+    if not _is_layer(x, weight, 4):
+        return NotImplemented
+    op = partial(conv3x3, whole=weight.shape[1])
+    return _product(op, x, weight, 1, x.shape[2] * x.shape[3])
+
+
 def _conv2d(
     input: Any,
     weight: Any,
@@ -147,12 +154,8 @@ def _conv2d(
 ) -> Any:
     if not _is_layer(input, weight, 4) or groups != 1:
         return NotImplemented
-    inputs = weight.shape[1]
-    plain = all(value in (1, (1, 1), [1, 1]) for value in (stride, padding, dilation))
 
     def op(x: Tensor, w: Tensor) -> Tensor:
-        if plain and w.shape[2:] == (3, 3):
-            return conv3x3(x, w, inputs)
         return F.conv2d(x, w, None, stride, padding, dilation)
 
     return _with_bias(_product(op, input, weight, 1, input.shape[2] * input.shape[3]), bias, (-1, 1, 1))
@@ -213,45 +216,10 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     return Parts([tensor.pieces[0] for tensor in tensors], dim % tensors[0].ndim, tensors[0].segments)
 
 
-def _transpose(input: Any, dim0: int, dim1: int) -> Any:
-    first_dim, second_dim = dim0 % input.ndim, dim1 % input.ndim
-    moved = {first_dim: second_dim, second_dim: first_dim}.get(input.axis, input.axis)
-    return input.map(lambda part: part.transpose(first_dim, second_dim), moved)
-
-
-def _sum(input: Any, dim: Any = None, keepdim: bool = False, **other: Any) -> Any:
-    if dim is None or other:
-        return NotImplemented
-    dims = sorted({d % input.ndim for d in ([dim] if isinstance(dim, int) else dim)})
-    if input.axis in dims:
-        return NotImplemented
-    lost = 0 if keepdim else sum(d < input.axis for d in dims)
-    return input.map(lambda part: part.sum(dims, keepdim), input.axis - lost)
-
-
-def _elementwise(func: Any) -> Callable[..., Any]:
-    def rule(input: Any, *rest: Any, **kwargs: Any) -> Any:
-        if not isinstance(input, Parts) or holds_tensors((rest, kwargs)):
-            return NotImplemented
-        return input.map(lambda part: func(part, *rest, **kwargs))
-
-    return rule
-
-
-_SINGLY = (
-    torch.mul, torch.div, torch.square, torch.neg, torch.abs, torch.pow, torch.clone, Tensor.mul, Tensor.div,
-    Tensor.square, Tensor.neg, Tensor.abs, Tensor.pow, Tensor.clone, Tensor.detach, Tensor.contiguous,
-    Tensor.to, Tensor.float, Tensor.double, Tensor.__mul__, Tensor.__rmul__, Tensor.__truediv__,
-    Tensor.__neg__, Tensor.__pow__,
-)  # fmt: skip
-_LAYERS: dict[Any, Callable[..., Any]] = {
+RULES |= {
+    conv3x3: _conv3x3,
     F.conv2d: _conv2d,
     F.conv_transpose2d: _conv_transpose2d,
     F.linear: _linear,
     torch.cat: _cat,
-    torch.transpose: _transpose,
-    Tensor.transpose: _transpose,
-    torch.sum: _sum,
-    Tensor.sum: _sum,
 }
-RULES |= _LAYERS | {func: _elementwise(func) for func in _SINGLY}

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gansharing.sharing.composed import KEEPING, Composed, asks_for_metadata, leaves, replaced
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -31,7 +33,7 @@ class Segments:
 
 #: What to do for a function of torch with a :class:`Parts` among its arguments; NotImplemented if it does not
 #: apply to these. Filled by :mod:`gansharing.sharing.layer_rules`.
-RULES: dict[Any, Callable[..., Any]] = {}
+RULES: dict[Any, Callable[..., Any]] = dict(KEEPING)
 
 Piece = Tensor | list[Tensor]  # shared by all domains, or one tensor for each that is present
 
@@ -46,7 +48,7 @@ def every(piece: Piece) -> list[Tensor]:
     return [piece] if isinstance(piece, Tensor) else piece
 
 
-class Parts(torch.Tensor):
+class Parts(Composed):
     """A tensor that is put together from pieces along an axis, some of which differ by domain.
 
     Functions of it alone stay divided. A function that also takes a tensor of the batch sees, where it knows
@@ -59,19 +61,13 @@ class Parts(torch.Tensor):
     """
 
     pieces: list[Piece]
-    axis: int
     segments: Segments
 
     @staticmethod
     def __new__(cls: type[Any], pieces: list[Piece], axis: int, segments: Segments) -> "Parts":
         """Join ``pieces``, which agree in all sizes but that of ``axis``."""
-        firsts = [first(piece) for piece in pieces]
-        shape = list(firsts[0].shape)
-        if shape:
-            shape[axis] = sum(tensor.shape[axis] for tensor in firsts)
-        make: Any = torch.Tensor._make_wrapper_subclass
-        self: Parts = make(cls, shape, dtype=firsts[0].dtype, device=firsts[0].device)
-        self.pieces, self.axis, self.segments = pieces, axis, segments
+        self: Parts = cls.make(axis, [first(piece) for piece in pieces])
+        self.pieces, self.segments = pieces, segments
         return self
 
     @property
@@ -111,7 +107,7 @@ class Parts(torch.Tensor):
     ) -> Any:
         """Route a function of torch: by its rule, or per domain, or per sample."""
         kwargs = kwargs or {}
-        if _is_metadata(func):
+        if asks_for_metadata(func):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
@@ -123,53 +119,24 @@ class Parts(torch.Tensor):
             result = _per_domain(func, args, kwargs)
         return _per_sample(func, args, kwargs) if result is NotImplemented else result
 
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        """Refuse what reached torch's kernels unrouted: there is no memory behind this tensor."""
-        raise RuntimeError(f"{func} cannot be served for several domains in one batch")
-
-
-_TENSOR_VALUED = {"T", "mT", "H", "mH", "data", "real", "imag", "grad"}
-_ASKING = {"size", "dim", "numel", "stride", "is_floating_point", "is_complex", "__len__", "__hash__"}
-
-
-def _is_metadata(func: Any) -> bool:
-    if getattr(func, "__name__", "") == "__get__":
-        return func.__self__.__name__ not in _TENSOR_VALUED
-    return getattr(func, "__name__", "") in _ASKING
-
-
-def _leaves(values: Any) -> list[Any]:
-    return torch.utils._pytree.tree_leaves(values)
-
-
-def holds_tensors(values: Any) -> bool:
-    """Whether there is any tensor among arguments."""
-    return any(isinstance(value, Tensor) for value in _leaves(values))
-
 
 def _plain_tensors(args: Any, kwargs: Any) -> bool:
     """Whether tensors are among the arguments that may vary over the batch."""
-    return any(isinstance(v, Tensor) and not isinstance(v, Parts) for v in _leaves((args, kwargs)))
-
-
-def _replaced(values: Any, choose: Callable[[Parts], Tensor]) -> Any:
-    tree_map: Any = torch.utils._pytree.tree_map
-    return tree_map(lambda value: choose(value) if isinstance(value, Parts) else value, values)
+    return any(isinstance(v, Tensor) and not isinstance(v, Parts) for v in leaves((args, kwargs)))
 
 
 def _per_sample(func: Any, args: Any, kwargs: Any) -> Any:
-    return func(*_replaced(args, Parts.own), **_replaced(kwargs, Parts.own))
+    return func(*replaced(args, Parts.own), **replaced(kwargs, Parts.own))
 
 
 def _per_domain(func: Any, args: Any, kwargs: Any) -> Any:
     """A function of weights alone, for each domain that is present."""
-    parts: list[Parts] = [value for value in _leaves((args, kwargs)) if isinstance(value, Parts)]
+    parts: list[Parts] = [value for value in leaves((args, kwargs)) if isinstance(value, Parts)]
     segments = parts[0].segments
     count = len(segments.lengths) if any(part.varies for part in parts) else 1
     results = []
     for domain in range(count):
-        given, named = _replaced((args, kwargs), partial(Parts.of, domain=domain))
+        given, named = replaced((args, kwargs), partial(Parts.of, domain=domain))
         results.append(func(*given, **named))
     return _regrouped(func, results, segments)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.sharing.base import Sharing
+from gansharing.sharing.lean import Halves
 from gansharing.sharing.surgery import Divided, layers, parametrize_first, tensor
 
 
@@ -28,7 +29,10 @@ class Columns(Divided):
         self.columns, self.dim = columns, dim
 
     def forward(self, domain: Tensor, shared: Tensor) -> Tensor:
-        """The whole weight."""
+        """The whole weight; where θ_S is frozen, in a form that computes no gradient of it."""
+        lean = torch.is_grad_enabled() and domain.requires_grad and not shared.requires_grad
+        if lean and not torch.compiler.is_compiling():
+            return Halves(domain, shared, self.dim)
         return torch.cat([domain, shared], dim=self.dim)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
