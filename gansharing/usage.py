@@ -188,11 +188,14 @@ def _plain(message: str) -> str:
 
 
 def _wrong_class(word: str, bases: list[type]) -> str:
-    names = sorted({cls.__name__ for base in bases for cls in _tree(base) if not inspect.isabstract(cls)})
-    names = [name for name in names if name not in {base.__name__ for base in bases}]
+    fitting = [
+        cls for base in bases for cls in _tree(base) if cls not in bases and not inspect.isabstract(cls)
+    ]
     what = f"is no {bases[0].__name__}" if bases else "is no class that fits here"
-    hint = _nearest(word.rpartition(".")[2], names)
-    return f"'{word}' {what}{hint}" + (f"; use one of {', '.join(names)}" if 0 < len(names) <= 12 else "")
+    hint = _nearest(word.rpartition(".")[2], {cls.__name__ for cls in fitting})
+    # Whatever else is imported is known too, but only the project's own are listed.
+    own = sorted({cls.__name__ for cls in fitting if cls.__module__.startswith("gansharing.")})
+    return f"'{word}' {what}{hint}" + (f"; use one of {', '.join(own)}" if 0 < len(own) <= 24 else "")
 
 
 def _classes_for(parser: Any, key: str) -> list[type]:
