@@ -9,10 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from gansharing.checkpoints.foreign import Imported, choose_part, read_bytes, read_torch, state_of
+from gansharing.checkpoints.foreign import (
+    Imported,
+    choose_part,
+    fixed_noise,
+    read_bytes,
+    read_torch,
+    refuse_misfits,
+    state_of,
+)
 from gansharing.checkpoints.unpickle import printable
 from gansharing.errors import UserError
 from gansharing.networks import FastGANDiscriminator, FastGANGenerator, Network
@@ -127,25 +134,12 @@ def _network(state: Mapping[str, Tensor], guess: Guess, source: str) -> Network:
         )
     network = network_class(**arguments)
     names = _names(network)
-    _check(names, state, f"{source} is no {network_class.__name__} of the original")
+    what = f"{source} is no {network_class.__name__} of the original with these channels"
+    refuse_misfits(dict(names.values()), state, what)
     own = network.state_dict()
     own |= {name: state[there].to(own[name].dtype) for name, (there, _) in names.items()}
-    noise = torch.Generator().manual_seed(0)  # the original has none of its own: it always draws
-    own |= {name: torch.randn(t.shape, generator=noise) for name, t in own.items() if name.endswith(".const")}
-    network.load_state_dict(own)
+    network.load_state_dict(own | fixed_noise(own))
     return network.eval()
-
-
-def _check(names: Mapping[str, tuple[str, tuple[int, ...]]], state: Mapping[str, Tensor], what: str) -> None:
-    wanted = dict(names.values())
-    problems = {
-        "missing:": wanted.keys() - state.keys(),
-        "left over:": state.keys() - wanted.keys(),
-        "misshapen:": {n for n in wanted.keys() & state.keys() if tuple(state[n].shape) != wanted[n]},
-    }
-    if any(problems.values()):
-        said = [f"{kind} {', '.join(sorted(found)[:3])}" for kind, found in problems.items() if found]
-        raise UserError(f"{what} with these channels: {'; '.join(said)}")
 
 
 def _names(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -235,3 +235,32 @@ def choose_part(part: str | None, held: Mapping[str, str], source: str) -> tuple
 
 
 Reader = Callable[[Path, str | None], Imported]
+
+
+def refuse_misfits(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor], what: str) -> None:
+    """See that a file holds the tensors that a network takes, no others, and of the right shapes.
+
+    Args:
+        wanted: Shape of each tensor by its name in the file.
+        state: The file's tensors.
+        what: How the message begins.
+
+    Raises:
+        UserError: Tensors are missing, left over or of another shape; up to three of each are named.
+    """
+    problems = {
+        "missing:": wanted.keys() - state.keys(),
+        "left over:": state.keys() - wanted.keys(),
+        "misshapen:": {n for n in wanted.keys() & state.keys() if tuple(state[n].shape) != wanted[n]},
+    }
+    if any(problems.values()):
+        said = [f"{kind} {', '.join(sorted(found)[:3])}" for kind, found in problems.items() if found]
+        raise UserError(f"{what}; {'; '.join(said)}")
+
+
+def fixed_noise(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Constant noise (entries ``*.const``) of seed 0 for a network whose original always draws its noise."""
+    noise = torch.Generator().manual_seed(0)
+    return {
+        name: torch.randn(t.shape, generator=noise) for name, t in state.items() if name.endswith(".const")
+    }

@@ -12,8 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gansharing.checkpoints.foreign import Imported, choose_part, read_bytes, read_torch, state_of
-from gansharing.checkpoints.gan_stability_names import Entry, entries, renamed
+from gansharing.checkpoints.foreign import (
+    Imported,
+    choose_part,
+    fixed_noise,
+    read_bytes,
+    read_torch,
+    refuse_misfits,
+    state_of,
+)
+from gansharing.checkpoints.gan_stability_names import entries, renamed
 from gansharing.checkpoints.networks import load
 from gansharing.errors import UserError
 from gansharing.networks import GPGANDiscriminator, GPGANGenerator, Network, SmallHeadGenerator
@@ -102,26 +110,13 @@ def _network(state: Mapping[str, Tensor], kind: str, source: str) -> Network:
         ) from error
     with torch.device("meta"):  # shapes alone: a file may ask for any size
         expected = entries(build_shared(config))
-    _check(expected, state, f"{source} is no {config['class_path'].rpartition('.')[2]}")
+    what = f"{source} is no {config['class_path'].rpartition('.')[2]}"
+    refuse_misfits({entry.name: entry.shape for entry in expected}, state, what)
     network = build_shared(config)
     own = network.state_dict()
     own |= {e.own: state[e.name].float().reshape(own[e.own].shape) for e in expected}
-    noise = torch.Generator().manual_seed(0)  # the original has none of its own: it always draws
-    own |= {name: torch.randn(t.shape, generator=noise) for name, t in own.items() if name.endswith(".const")}
-    network.load_state_dict(own)
+    network.load_state_dict(own | fixed_noise(own))
     return network.eval()
-
-
-def _check(expected: list[Entry], state: Mapping[str, Tensor], what: str) -> None:
-    wanted = {entry.name: entry.shape for entry in expected}
-    problems = {
-        "missing:": wanted.keys() - state.keys(),
-        "left over:": state.keys() - wanted.keys(),
-        "misshapen:": {n for n in wanted.keys() & state.keys() if tuple(state[n].shape) != wanted[n]},
-    }
-    if any(problems.values()):
-        said = [f"{kind} {', '.join(sorted(names)[:3])}" for kind, names in problems.items() if names]
-        raise UserError(f"{what}; {'; '.join(said)}")
 
 
 def _config(state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from gansharing.checkpoints.foreign import Imported, read_bytes, read_torch, state_of
+from gansharing.checkpoints.foreign import Imported, read_bytes, read_torch, refuse_misfits, state_of
 from gansharing.checkpoints.mimicry_names import original_names
 from gansharing.errors import UserError
 from gansharing.networks.base import Network, build_network
@@ -140,14 +140,7 @@ def _filled(config: Config, state: State, kind: str, source: str) -> Network:
         expected = {name: tuple(x.shape) for name, x in build_network(config).state_dict().items()}
     names = original_names(expected, state, kind)
     wanted = {names[name]: shape for name, shape in expected.items()}
-    problems = {
-        "missing:": wanted.keys() - state.keys(),
-        "left over:": state.keys() - wanted.keys(),
-        "misshapen:": {n for n in wanted.keys() & state.keys() if tuple(state[n].shape) != wanted[n]},
-    }
-    if any(problems.values()):
-        said = [f"{what} {', '.join(sorted(found)[:3])}" for what, found in problems.items() if found]
-        raise UserError(f"{source} is no {config['class_path'].rpartition('.')[2]}; {'; '.join(said)}")
+    refuse_misfits(wanted, state, f"{source} is no {config['class_path'].rpartition('.')[2]}")
     network = build_network(config)
     network.load_state_dict({own: state[name] for own, name in names.items()})
     return network

@@ -29,7 +29,7 @@ class Composed(torch.Tensor):
 
     def map(self, function: Callable[[Tensor], Tensor], axis: int | None = None) -> Self:
         """Apply ``function`` to every tensor; ``axis`` is where it puts the joined dimension."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define map")
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]

@@ -22,7 +22,7 @@ class Pixels(PerceptualDistance):
     name = "lpips_pixels"
 
     def maps(self, images: Tensor) -> list[tuple[Tensor, Tensor | None]]:
-        raise NotImplementedError
+        raise AssertionError("pixels are compared as they are: nobody asks for maps")
 
     def embed(self, images: Tensor) -> Tensor:
         return images.flatten(1)
