@@ -1,5 +1,6 @@
 """Scores of generated images: extractors, torchmetrics on shared features, a suite of all of them."""
 
+from gansharing.metrics.consistency import InceptionConsistency
 from gansharing.metrics.diversity import Diversity
 from gansharing.metrics.extractors import FeatureExtractor, Features, build_extractor
 from gansharing.metrics.frechet import FrechetDistance
@@ -15,6 +16,7 @@ __all__ = [
     "FeatureExtractor",
     "Features",
     "FrechetDistance",
+    "InceptionConsistency",
     "KernelDistance",
     "LogitScore",
     "RealFeatures",
