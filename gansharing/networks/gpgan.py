@@ -207,8 +207,8 @@ class GPGANGenerator(Generator):
         Returns:
             ``(N, 3, resolution, resolution)`` in [-1, 1].
         """
-        entry = torch.cat([latent, self.embed(len(latent), labels)], 1)
-        x = self.fc(entry).view(len(latent), -1, self.plan.size, self.plan.size)
+        entry = torch.cat([latent, self.embed(latent.shape[0], labels)], 1)
+        x = self.fc(entry).unflatten(1, (-1, self.plan.size, self.plan.size))
         return image_of(self, x, self.groups)
 
 

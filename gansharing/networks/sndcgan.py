@@ -61,7 +61,7 @@ class SNDCGANGenerator(Generator):
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1]; labels are ignored."""
-        x = self.first(latent).view(len(latent), -1, self.bottom, self.bottom)
+        x = self.first(latent).unflatten(1, (-1, self.bottom, self.bottom))
         for block in self.blocks:
             x = block(x)
         return self.to_rgb(x).tanh()

@@ -100,7 +100,7 @@ class SNGANGenerator(Generator):
             UserError: The network has classes and labels are missing.
         """
         by_class = (given_labels(labels, self.num_classes),) if self.num_classes else ()
-        x = self.first(latent).view(len(latent), -1, self.bottom, self.bottom)
+        x = self.first(latent).unflatten(1, (-1, self.bottom, self.bottom))
         for block in self.blocks:
             x = block(x, *by_class)
         return self.to_rgb(self.norm(x).relu()).tanh()

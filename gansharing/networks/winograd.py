@@ -57,6 +57,7 @@ def worthwhile(x: Tensor, weight: Tensor, whole: int | None = None) -> bool:
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_exporting()  # a graph for elsewhere, and for any number of images
         and min(len(weight), whole or weight.shape[1]) >= 256
         and min(x.shape[2:]) >= 16
         and x.shape[2] % 4 == x.shape[3] % 4 == 0
