@@ -219,10 +219,13 @@ def fastgan_state(network: Network, part: str) -> dict[str, dict[str, Tensor]]:
     plain = merged(network)
     assert isinstance(plain, FastGANGenerator | FastGANDiscriminator)
     bounded = isinstance(plain, FastGANGenerator) and plain.bounded and plain.resolution < 1024
-    if plain.resolution < 256 or bounded or "sharing" in plain.config:
+    arguments = plain.config["init_args"]
+    whole = arguments["skip"] and arguments.get("decoders", True)
+    if plain.resolution < 256 or bounded or not whole or "sharing" in plain.config:
         raise UserError(
-            "the original of FastGAN has 256, 512 and 1024 px, tanh at 1024 alone, nothing added; this is "
-            f"one of {plain.resolution} px{' with tanh' if bounded else ''}: use safetensors"
+            "the original of FastGAN has 256, 512 and 1024 px, tanh at 1024 alone, no layer more or less; "
+            f"this is one of {plain.resolution} px{' with tanh' if bounded else ''}"
+            f"{'' if whole else ', without skip or decoders'}: use safetensors"
         )
     own = plain.state_dict()
     state = {there: own[name].detach().cpu().clone() for name, (there, _) in _names(plain).items()}

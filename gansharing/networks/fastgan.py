@@ -54,6 +54,7 @@ class FastGANGenerator(Generator):
             the original does, or ``none``. Train mode draws.
         batch_norm: Statistics of batch norm in eval mode, unless :meth:`forward` is told: ``running``, or the
             ``batch``'s, by which the original makes its samples.
+        skip: Have the skip-layer excitations; without them it is the generator of the paper's baseline.
 
     Raises:
         UserError: The resolution is none of these, or ``base_channels`` leaves a layer empty.
@@ -67,6 +68,7 @@ class FastGANGenerator(Generator):
         tanh: Literal["official", "always"] = "official",
         noise: Noise = "const",
         batch_norm: Statistics = "running",
+        skip: bool = True,
     ) -> None:
         super().__init__()
         pyramid_depth(resolution, LOWEST, HIGHEST)
@@ -87,7 +89,7 @@ class FastGANGenerator(Generator):
             {
                 str(size): Excitation(widths[source], widths[size])
                 for size, source in _EXCITED.items()
-                if size in widths
+                if skip and size in widths
             }
         )
         self.to_small = conv(widths[small_size(resolution)], 3, 1)

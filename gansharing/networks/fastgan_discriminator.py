@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gansharing.errors import UserError
 from gansharing.networks.base import Discriminator, pyramid_depth, require_positive
 from gansharing.networks.fastgan_layers import (
     HIGHEST,
@@ -26,6 +27,23 @@ from gansharing.networks.fastgan_layers import (
 
 _DECODER_CHANNELS = 32
 _SMALLEST, _PART = 8, 16  # sizes of the last maps, and of the map whose quadrants are decoded
+
+
+class Maps(NamedTuple):
+    """What the discriminator sees in images.
+
+    Attributes:
+        big: The big branch's maps ``(N, C, size, size)`` by their size.
+        small: The small branch's last, ``(N, C', 8, 8)``.
+    """
+
+    big: Mapping[int, Tensor]
+    small: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """The big branch's last map, averaged over its places: ``(N, C)``."""
+        return self.big[_SMALLEST].mean((2, 3))
 
 
 class Reconstructions(NamedTuple):
@@ -98,12 +116,16 @@ class FastGANDiscriminator(Discriminator):
     Args:
         resolution: 32 to 1024 px.
         base_channels: Channels at 64 px; at least 8 at 1024 px, 4 at 512 and 256, 2 at 128.
+        skip: Have the excitations, which the original's code has here too.
+        decoders: Have the decoders, which only auto-encoding needs.
 
     Raises:
         UserError: The resolution is none of these, or ``base_channels`` leaves a layer empty.
     """
 
-    def __init__(self, resolution: int = 256, base_channels: int = 64) -> None:
+    def __init__(
+        self, resolution: int = 256, base_channels: int = 64, skip: bool = True, decoders: bool = True
+    ) -> None:
         super().__init__()
         pyramid_depth(resolution, LOWEST, HIGHEST)
         require_positive(base_channels=base_channels)
@@ -114,7 +136,7 @@ class FastGANDiscriminator(Discriminator):
         self.start = _start(resolution, base_channels, widths[top])
         self.blocks = nn.ModuleDict({str(s): ResidualDown(widths[2 * s], widths[s]) for s in sizes[1:]})
         self.excitations = nn.ModuleDict(
-            {str(s): Excitation(widths[8 * s], widths[s]) for s in sizes if 8 * s in widths}
+            {str(s): Excitation(widths[8 * s], widths[s]) for s in sizes if skip and 8 * s in widths}
         )
         hidden = 2 * widths[_SMALLEST]
         self.to_score = nn.Sequential(_unit(widths[_SMALLEST], hidden, 1), conv(hidden, 1, 4))
@@ -128,9 +150,12 @@ class FastGANDiscriminator(Discriminator):
         )
         self.small_to_score = conv(thin[_SMALLEST], 1, 4)
 
-        self.decoder = Decoder(widths[_SMALLEST], self.small)
-        self.small_decoder = Decoder(thin[_SMALLEST], self.small)
-        self.part_decoder = Decoder(widths[_PART], self.small)
+        self.features = widths[_SMALLEST]
+        self.has_decoders = decoders
+        if decoders:
+            self.decoder = Decoder(widths[_SMALLEST], self.small)
+            self.small_decoder = Decoder(thin[_SMALLEST], self.small)
+            self.part_decoder = Decoder(widths[_PART], self.small)
         initialise(self)
 
     def stages(self) -> Mapping[str, nn.Module]:
@@ -143,6 +168,8 @@ class FastGANDiscriminator(Discriminator):
         parts[first].append(self.small_start)
         stages: dict[str, nn.Module] = {f"{size}px": nn.ModuleList(held) for size, held in parts.items()}
         stages["to_score"] = nn.ModuleList([self.to_score, self.small_to_score])
+        if not self.has_decoders:
+            return stages
         decoders = [self.decoder, self.small_decoder, self.part_decoder]
         return stages | {"decoders": nn.ModuleList(decoders)}
 
@@ -158,7 +185,7 @@ class FastGANDiscriminator(Discriminator):
             ``(N, 50)``: logits of 5x5 patches by the big branch, then by the small one. The original's
             losses are means over all of them.
         """
-        return self._scores(*self._maps(images))
+        return self.score(self.encode(images))
 
     def score_and_reconstruct(
         self, images: Tensor | tuple[Tensor, Tensor], quadrant: int
@@ -172,13 +199,22 @@ class FastGANDiscriminator(Discriminator):
         Returns:
             The scores ``(N, 50)`` and the three reconstructions; :meth:`targets` is what they should be.
         """
-        maps, small = self._maps(images)
-        rebuilt = Reconstructions(
-            self.decoder(maps[_SMALLEST]),
-            self.small_decoder(small),
-            self.part_decoder(quadrant_of(maps[_PART], quadrant)),
+        maps = self.encode(images)
+        return self.score(maps), self.reconstruct(maps, quadrant)
+
+    def reconstruct(self, maps: Maps, quadrant: int) -> Reconstructions:
+        """Rebuild the images of these maps, one quadrant of them included.
+
+        Raises:
+            UserError: It was made without decoders.
+        """
+        if not self.has_decoders:
+            raise UserError("this FastGANDiscriminator has no decoders; auto-encoding needs decoders: true")
+        return Reconstructions(
+            self.decoder(maps.big[_SMALLEST]),
+            self.small_decoder(maps.small),
+            self.part_decoder(quadrant_of(maps.big[_PART], quadrant)),
         )
-        return self._scores(maps, small), rebuilt
 
     def targets(self, images: Tensor, quadrant: int) -> Reconstructions:
         """What the decoders should give for ``(N, 3, resolution, resolution)``: nearest pixels, smaller."""
@@ -188,7 +224,8 @@ class FastGANDiscriminator(Discriminator):
     def _resized(self, images: Tensor) -> Tensor:
         return F.interpolate(images, (self.small, self.small), mode="nearest")
 
-    def _maps(self, images: Tensor | tuple[Tensor, Tensor]) -> tuple[dict[int, Tensor], Tensor]:
+    def encode(self, images: Tensor | tuple[Tensor, Tensor]) -> Maps:
+        """What both branches see in images or pairs; see :meth:`forward`."""
         big, small = (images, self._resized(images)) if isinstance(images, Tensor) else images
         x = self.start(big)
         maps = {x.shape[-1]: x}
@@ -201,10 +238,11 @@ class FastGANDiscriminator(Discriminator):
         small = self.small_start(small)
         for block in self.small_blocks.values():
             small = block(small)
-        return maps, small
+        return Maps(maps, small)
 
-    def _scores(self, maps: Mapping[int, Tensor], small: Tensor) -> Tensor:
-        scores = self.to_score(maps[_SMALLEST]), self.small_to_score(small)
+    def score(self, maps: Maps) -> Tensor:
+        """Scores ``(N, 50)`` of the images of these maps."""
+        scores = self.to_score(maps.big[_SMALLEST]), self.small_to_score(maps.small)
         return torch.cat([score.flatten(1) for score in scores], 1)
 
 

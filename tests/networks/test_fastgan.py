@@ -134,6 +134,25 @@ def test_a_smaller_network_is_the_original_without_its_largest_layers() -> None:
         assert kept.items() <= large.items() and len(kept) > 20
 
 
+def test_what_table_2_leaves_out_is_left_out_and_nothing_else() -> None:
+    whole, plain = FastGANGenerator(256, 16, 8), FastGANGenerator(256, 16, 8, skip=False)
+    excited = {64: (128, 16), 128: (64, 8), 256: (32, 4)}  # channels of 4, 8, 16 px and of the excited map
+    assert count(whole) - count(plain) == sum(16 * low * high + high**2 for low, high in excited.values())
+    d, bare = FastGANDiscriminator(256, 8), FastGANDiscriminator(256, 8, skip=False, decoders=False)
+    names = {name for name, _ in d.named_parameters()} - {name for name, _ in bare.named_parameters()}
+    assert {name.split(".")[0] for name in names} == {
+        *("excitations", "decoder", "small_decoder", "part_decoder")
+    }
+    assert "decoders" not in bare.stages() and bare(torch.zeros(1, 3, 256, 256)).shape == (1, 50)
+    with pytest.raises(UserError, match="decoders: true"):
+        bare.score_and_reconstruct(torch.zeros(1, 3, 256, 256), 0)
+    plain.load_state_dict({n: t for n, t in whole.state_dict().items() if "excitations" not in n})
+    for module in whole.excitations.values():
+        module.register_forward_hook(lambda module, inputs, output: inputs[1])
+    z = torch.randn(2, 16)
+    assert torch.equal(whole.eval()(z), plain.eval()(z))
+
+
 def test_weights_are_drawn_before_their_spectrum_is_normalised() -> None:
     torch.manual_seed(0)
     for net in (FastGANGenerator(32, 16, 8), FastGANDiscriminator(32, 8)):
