@@ -106,6 +106,11 @@ class Generator(Network):
         latent = torch.randn(count, self.latent_dim, generator=generator)
         return latent.to(next(self.parameters()).device)
 
+    @property
+    def classes(self) -> int:
+        """How many classes the images may be of; 0 for a network that takes no labels."""
+        return int(self.config["init_args"].get("num_classes") or 0)
+
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate images.
 
