@@ -1,7 +1,6 @@
 """One generator against one discriminator, from scratch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -16,8 +15,9 @@ from gansharing.networks import Discriminator, Generator
 from gansharing.objectives import AdversarialLoss, GeneratorRegularizer, NonSaturating, Regularizer
 from gansharing.objectives.lazy import Lazy, after_main_step, correct_rates, main_share, with_main_step
 from gansharing.setups.base import GenerativeSetup
+from gansharing.setups.stepping import Images, add, each, fill_gradients, frozen, main_head
 
-Apply = Callable[..., Tensor]
+Apply = Callable[..., Any]
 
 
 class Adversarial(GenerativeSetup):
@@ -44,8 +44,10 @@ class Adversarial(GenerativeSetup):
         order: Which player moves first on a batch: ``dg`` or, as in Spectral Style-DCGAN's code, ``gd``.
         share_latent: Both players' steps on a batch start from the same latents, the fakes being generated
             anew for the second.
-        share_fakes: The discriminator scores the very fakes of the generator's step before it, as in Zhao et
-            al.'s code (2020): they are generated once. Needs the order ``gd`` and one discriminator step.
+        share_fakes: Fakes are generated once a batch, for both steps. In the order ``gd`` the discriminator
+            scores those of the generator's step before it, augmented anew, as in Zhao et al.'s code (2020);
+            in the order ``dg`` the generator learns from the very images, augmented once, that the
+            discriminator has just seen, as in FastGAN's (Liu et al. 2021). Needs one discriminator step.
         accumulate: Split each batch in this many parts and add up their gradients: the same step in less
             memory, but for layers that look across the batch.
         channels_last: Channels-last weights and activations: the same numbers to rounding, faster.
@@ -77,8 +79,8 @@ class Adversarial(GenerativeSetup):
         super().__init__(channels_last)
         if discriminator_steps < 1 or accumulate < 1:
             raise ValueError("discriminator_steps and accumulate must be at least 1")
-        if share_fakes and (order != "gd" or discriminator_steps > 1):
-            raise ValueError("share_fakes needs order gd and discriminator_steps 1")
+        if share_fakes and discriminator_steps > 1:
+            raise ValueError("share_fakes needs discriminator_steps 1")
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.regularizers = loss, tuple(regularizers or ())
         for regularizer in generator_regularizers or ():
@@ -88,7 +90,7 @@ class Adversarial(GenerativeSetup):
         self.optimizer_g, self.optimizer_d = optimizer_g, optimizer_d
         self.discriminator_steps, self.order, self.share_latent = discriminator_steps, order, share_latent
         self.accumulate = accumulate
-        self.share_fakes, self._fakes = share_fakes, list[Tensor]()
+        self.share_fakes, self._fakes = share_fakes, list[Images]()
         self._latest: dict[str, Tensor] = {}
         # In a tuple, so that nn.Module does not register the compiled networks a second time.
         networks = (generator, discriminator)
@@ -104,7 +106,7 @@ class Adversarial(GenerativeSetup):
         """
         return [
             _build("optimizer_g", self.optimizer_g, self.generator, self.generator_regularizers),
-            _build("optimizer_d", self.optimizer_d, self.discriminator, self.regularizers),
+            _build("optimizer_d", self.optimizer_d, self._judge(), self.regularizers),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -144,59 +146,107 @@ class Adversarial(GenerativeSetup):
     def _discriminator_step(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
         optimizer = self._raw_optimizer(1)
         optimizer.zero_grad()
+        losses, fakes = self._discriminator_gradients(real, labels, latent)
+        self._step_aside(optimizer, self._judge())
+        if due := after_main_step(self.regularizers, self.batches):
+            optimizer.zero_grad()
+            self._discriminator_penalties(due, losses, real, labels, fakes)
+            self._step_aside(optimizer, self._judge())
+        return losses
+
+    def _discriminator_gradients(
+        self, real: Tensor, labels: Tensor | None, latent: Tensor
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Add the gradients of the discriminator's main step; the losses, and the fakes by parts."""
         always = with_main_step(self.regularizers)
         losses: dict[str, Tensor] = {}
         fakes: list[Tensor] = []
         for share, x, y, z in self._parts(real, labels, latent):
-            with torch.no_grad():
-                fakes.append(self._fakes.pop(0) if self.share_fakes else self._generate(z, y))
-                fake = self.augment(fakes[-1])
-            scores = self._score(self.augment(x), y)
+            images, fake = self._fakes_to_judge(z, y)
+            fakes.append(images)
+            scores, studied = self._study(self.augment(x), y)
             self.augment.observe(scores.detach())
             if self.loss.compares:
                 loss = self.loss.discriminator(scores, self._score(fake, y))
-                _add(losses, "loss_d", self._backward(share * loss))
+                self._learn(losses, share, {"loss_d": loss} | studied)
             else:
                 # One after the other: the graph of the reals is gone before that of the fakes is built.
-                _add(losses, "loss_d_real", self._backward(share * self.loss.real(scores)))
-                _add(losses, "loss_d_fake", self._backward(share * self.loss.fake(self._score(fake, y))))
-            self._penalise_scores(always, losses, share, x, y, fakes[-1])
+                self._learn(losses, share, {"loss_d_real": self.loss.real(scores)} | studied)
+                self._learn(losses, share, {"loss_d_fake": self.loss.fake(self._score(fake, y))})
+            self._penalise_scores(always, losses, share, x, y, images)
         if "loss_d" not in losses:
             losses["loss_d"] = losses["loss_d_real"] + losses["loss_d_fake"]
-        self._step_aside(optimizer, self.discriminator)
-        if due := after_main_step(self.regularizers, self.batches):
-            optimizer.zero_grad()
-            parts = self._parts(real, labels, latent)
-            for (share, x, y, _), fake in zip(parts, fakes, strict=True):
-                self._penalise_scores(due, losses, share, x, y, fake)
-            _fill_gradients(self.discriminator)
-            self._step_aside(optimizer, self.discriminator)
-        return losses
+        return losses, fakes
+
+    def _discriminator_penalties(
+        self,
+        due: Sequence[Regularizer],
+        losses: dict[str, Tensor],
+        real: Tensor,
+        labels: Tensor | None,
+        fakes: list[Tensor],
+    ) -> None:
+        """Add the gradients of lazy penalties, and their values to ``losses``."""
+        # Parts are cut alike whatever is cut.
+        for (share, x, y, _), fake in zip(self._parts(real, labels, real), fakes, strict=True):
+            self._penalise_scores(due, losses, share, x, y, fake)
+        fill_gradients(self._judge())
 
     def _generator_step(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
         optimizer, step = self.optimizers()[0], self.trainer.global_step  # type: ignore[index]
         optimizer.zero_grad()
-        losses: dict[str, Tensor] = {}
-        with frozen(self.discriminator):
-            for share, x, y, z in self._parts(real, labels, latent):
-                images = self._generate(z, y)
-                if self.share_fakes:
-                    self._fakes.append(images.detach())
-                scores = self._score(self.augment(images), y)
-                rival = None
-                if self.loss.compares:
-                    with torch.no_grad():
-                        rival = self._score(self.augment(x), y)
-                _add(losses, "loss_g", self._backward(share * self.loss.generator(scores, rival)))
-        self._penalise_images(with_main_step(self.generator_regularizers), losses, real, labels)
+        losses = self._generator_gradients(real, labels, latent)
         average_gradients(self.generator)
         optimizer.step()
         if due := after_main_step(self.generator_regularizers, step):
             optimizer.zero_grad()
-            self._penalise_images(due, losses, real, labels)
-            _fill_gradients(self.generator)
+            self._generator_penalties(due, losses, real, labels)
             self._step_aside(self._raw_optimizer(0), self.generator)
         return losses
+
+    def _generator_gradients(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
+        """Add the gradients of the generator's main step; the losses."""
+        losses: dict[str, Tensor] = {}
+        with frozen(self.discriminator):
+            for share, x, y, z in self._parts(real, labels, latent):
+                scores = self._score(self._fakes_to_improve(z, y), y)
+                rival = None
+                if self.loss.compares:
+                    with torch.no_grad():
+                        rival = self._score(self.augment(x), y)
+                add(losses, "loss_g", self._backward(share * self.loss.generator(scores, rival)))
+        self._penalise_images(with_main_step(self.generator_regularizers), losses, real, labels)
+        return losses
+
+    def _generator_penalties(
+        self,
+        due: Sequence[GeneratorRegularizer],
+        losses: dict[str, Tensor],
+        real: Tensor,
+        labels: Tensor | None,
+    ) -> None:
+        """Add the gradients of lazy penalties, and their values to ``losses``."""
+        self._penalise_images(due, losses, real, labels)
+        fill_gradients(self.generator)
+
+    def _fakes_to_judge(self, latent: Tensor, labels: Tensor | None) -> tuple[Tensor, Images]:
+        """Fakes for the discriminator's step, and as it sees them; shared ones keep their graph."""
+        shared, first = self.share_fakes, self.order == "dg"
+        with torch.set_grad_enabled(shared and first):
+            images = self._fakes.pop(0) if shared and not first else self._generate(latent, labels)
+            seen = each(self.augment, images)
+        if shared and first:
+            self._fakes.append(seen)
+        return main_head(images).detach(), each(Tensor.detach, seen)
+
+    def _fakes_to_improve(self, latent: Tensor, labels: Tensor | None) -> Images:
+        """Fakes for the generator's step, as the discriminator sees them."""
+        if self.share_fakes and self.order == "dg":
+            return self._fakes.pop(0)
+        images = self._generate(latent, labels)
+        if self.share_fakes:
+            self._fakes.append(each(Tensor.detach, images))
+        return each(self.augment, images)
 
     def _penalise_scores(
         self,
@@ -213,7 +263,7 @@ class Adversarial(GenerativeSetup):
                 value = penalty(
                     lambda x: self.discriminator(self.augment(x), labels), real.float(), fake.float()
                 )
-            _add(losses, type(penalty).__name__.lower(), self._backward(share * value))
+            add(losses, type(penalty).__name__.lower(), self._backward(share * value))
 
     def _penalise_images(
         self,
@@ -227,7 +277,7 @@ class Adversarial(GenerativeSetup):
             for share, x, y, z in self._parts(real, labels, latent):
                 with torch.autocast(x.device.type, enabled=False):
                     value = penalty(self.generator, z.float(), y)
-                _add(losses, type(penalty).__name__.lower(), self._backward(share * value))
+                add(losses, type(penalty).__name__.lower(), self._backward(share * value))
 
     def _step_aside(self, optimizer: Optimizer, network: nn.Module) -> None:
         """Step through the strategy (precision, scaling) but beside Lightning's step counter."""
@@ -257,11 +307,24 @@ class Adversarial(GenerativeSetup):
         for x, y, z in zip(real.tensor_split(count), classes, latent.tensor_split(count), strict=True):
             yield len(x) / len(real), x, y, z
 
-    def _generate(self, latent: Tensor, labels: Tensor | None) -> Tensor:
+    def _judge(self) -> nn.Module:
+        """What the discriminator's optimiser trains."""
+        return self.discriminator
+
+    def _generate(self, latent: Tensor, labels: Tensor | None) -> Images:
         return self._passes[0](latent, labels)
 
-    def _score(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def _score(self, images: Images, labels: Tensor | None) -> Tensor:
         return self._passes[1](images, labels)
+
+    def _study(self, images: Images, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scores of real images, and what else the discriminator learns from them: losses by name."""
+        return self._score(images, labels), {}
+
+    def _learn(self, losses: dict[str, Tensor], share: float, named: dict[str, Tensor]) -> None:
+        self.manual_backward(share * sum(named.values()))
+        for name, value in named.items():
+            add(losses, name, share * value.detach())
 
     def _backward(self, loss: Tensor) -> Tensor:
         self.manual_backward(loss)
@@ -281,27 +344,3 @@ def _build(
         raise UserError(f"model.{name}: {error}") from error
     correct_rates(optimizer, main_share(regularizers))
     return optimizer
-
-
-def _fill_gradients(network: nn.Module) -> None:
-    # What a penalty does not reach has gradient 0, on one process as on many: its moments decay alike.
-    for parameter in network.parameters():
-        if parameter.requires_grad and parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Compute no gradients of ``module``'s parameters inside; parameters frozen before stay so after."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
-def _add(losses: dict[str, Tensor], name: str, value: Tensor) -> None:
-    losses[name] = losses[name] + value if name in losses else value
