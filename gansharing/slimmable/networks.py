@@ -65,6 +65,11 @@ class SlimmableGenerator(Generator):
         """Those of the ordinary generator."""
         return self.network.stages()
 
+    @property
+    def classes(self) -> int:
+        """Those of the ordinary generator."""
+        return self.network.classes
+
     def sample_latent(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw latents as the ordinary generator does."""
         return self.network.sample_latent(count, generator)
