@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.progress import track
 
 from gansharing.data.cache import FORMAT, MANIFEST, PIXELS
-from gansharing.data.decode import BadImage, Recipe, decode
+from gansharing.data.decode import BadImage, Recipe, decode_sized
 from gansharing.data.digests import UNREADABLE
 from gansharing.data.report import refuse_if_too_many, write_report
 from gansharing.data.sources import Item, Source
 from gansharing.errors import UserError
 
+Decoded = tuple[np.ndarray, tuple[int, int]]  # pixels, and the size before
 # EFBIG is what a limit on file size gives, EDQUOT a user's quota.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -87,6 +88,7 @@ def _decode_all(
 ) -> dict[str, Any]:
     """Write the pixels and return the manifest."""
     kept: list[Item] = []
+    sizes: list[tuple[int, int]] = []
     bad: list[list[str]] = []
     pixels_hash = hashlib.sha256(f"{recipe.resolution}:".encode())
     console = Console(stderr=True)
@@ -98,11 +100,13 @@ def _decode_all(
         disable=not progress,
     )
     with open(folder / PIXELS, "wb") as file:
-        for item, pixels in results:
-            if isinstance(pixels, BadImage):
-                bad.append([item.name, str(pixels)])
+        for item, decoded in results:
+            if isinstance(decoded, BadImage):
+                bad.append([item.name, str(decoded)])
                 continue
+            pixels, size = decoded
             kept.append(item)
+            sizes.append(size)
             data = pixels.tobytes()
             pixels_hash.update(data)
             file.write(data)
@@ -118,6 +122,7 @@ def _decode_all(
         "classes": source.classes,
         "names": [item.name for item in kept],
         "labels": [item.label for item in kept],
+        "sizes": sizes,
         "bad": bad,
         "ignored": source.ignored,
         "duplicates": sum(n - 1 for digest, n in Counter(digests).items() if digest != UNREADABLE),
@@ -127,9 +132,9 @@ def _decode_all(
 
 def _in_order(
     source: Source, recipe: Recipe, digests: list[str]
-) -> Iterator[tuple[Item, np.ndarray | BadImage]]:
+) -> Iterator[tuple[Item, Decoded | BadImage]]:
     """Decoded images in the source's order, a bounded number of them ahead of the consumer."""
-    waiting: deque[tuple[Item, Future[np.ndarray | BadImage]]] = deque()
+    waiting: deque[tuple[Item, Future[Decoded | BadImage]]] = deque()
     with ThreadPoolExecutor(workers()) as pool:
         try:
             for item, digest in zip(source.items, digests, strict=True):
@@ -145,7 +150,7 @@ def _in_order(
                 future.cancel()
 
 
-def _decode_one(source: Source, item: Item, recipe: Recipe, digest: str) -> np.ndarray | BadImage:
+def _decode_one(source: Source, item: Item, recipe: Recipe, digest: str) -> Decoded | BadImage:
     try:
         data = source.read(item)
     except Exception as error:  # what reading raises depends on the source
@@ -155,7 +160,7 @@ def _decode_one(source: Source, item: Item, recipe: Recipe, digest: str) -> np.n
             f"{source.location}: {item.name} changed while it was read; start again when it is complete"
         )
     try:
-        return decode(data, recipe)
+        return decode_sized(data, recipe)
     except BadImage as error:
         return error
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 PIXELS, MANIFEST = "images.bin", "manifest.json"
 # Raise when the meaning of a cache's files, or what decoding does, changes.
-FORMAT = 1
+FORMAT = 2
 
 
 def cache_root() -> Path:
@@ -35,9 +35,11 @@ class CachedImages(Dataset[dict[str, Tensor]]):
         names: Source path of each image, relative to the source.
         fingerprint: Hash of the pixels in this order.
         classes: Class names, position = label; empty where there are none.
+        sizes: Width and height of each image before it was resized, int64 (N, 2), where known.
 
     Attributes:
         labels: int64 (N,).
+        sizes: int64 (N, 2), or None.
         names: Source path of each image.
         fingerprint: Hash of exactly these images in this order at this resolution.
         num_classes: 1 + the largest label, or the number of named classes; at least 1.
@@ -50,10 +52,12 @@ class CachedImages(Dataset[dict[str, Tensor]]):
         names: Sequence[str],
         fingerprint: str,
         classes: Sequence[str] = (),
+        sizes: np.ndarray | None = None,
     ) -> None:
         self._pixels = pixels
         self._rows: np.ndarray | None = None
         self.labels = np.asarray(labels, dtype=np.int64)
+        self.sizes = sizes
         self.names = list(names)
         self.fingerprint = fingerprint
         self.classes = list(classes)
@@ -76,7 +80,8 @@ class CachedImages(Dataset[dict[str, Tensor]]):
             return self
         digest = hashlib.sha256(self.fingerprint.encode() + rows.astype("<i8").tobytes()).hexdigest()
         names = [self.names[row] for row in rows]
-        part = CachedImages(self._pixels, self.labels[rows], names, digest, self.classes)
+        sizes = None if self.sizes is None else self.sizes[rows]
+        part = CachedImages(self._pixels, self.labels[rows], names, digest, self.classes, sizes)
         part._rows = rows if self._rows is None else self._rows[rows]
         part.num_classes = self.num_classes
         return part
@@ -85,12 +90,14 @@ class CachedImages(Dataset[dict[str, Tensor]]):
         """Stacked images at ``indices``.
 
         Returns:
-            ``image``: uint8 (B, 3, H, W) in channels_last memory; ``label``: int64 (B,).
+            ``image``: uint8 (B, 3, H, W) in channels_last memory; ``label``: int64 (B,); ``index``: the given
+            indices, int64 (B,).
         """
         chosen = np.asarray(indices, dtype=np.int64)
         rows = chosen if self._rows is None else self._rows[chosen]
         pixels = torch.from_numpy(np.take(self._pixels, rows, axis=0))
-        return {"image": pixels.permute(0, 3, 1, 2), "label": torch.from_numpy(self.labels[chosen])}
+        labels, index = torch.from_numpy(self.labels[chosen]), torch.from_numpy(chosen.copy())
+        return {"image": pixels.permute(0, 3, 1, 2), "label": labels, "index": index}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +107,7 @@ class CachedImages(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
         batch = self.batch(indices)
-        return [{"image": image, "label": label} for image, label in zip(*batch.values(), strict=True)]
+        return [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -131,4 +138,7 @@ def open_cache(folder: Path, manifest: dict[str, Any]) -> CachedImages:
     """Map a whole cache."""
     pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r", shape=tuple(manifest["shape"]))
     labels = np.asarray(manifest["labels"], dtype=np.int64)
-    return CachedImages(pixels, labels, manifest["names"], manifest["fingerprint"], manifest["classes"])
+    sizes = np.asarray(manifest["sizes"], dtype=np.int64)
+    return CachedImages(
+        pixels, labels, manifest["names"], manifest["fingerprint"], manifest["classes"], sizes
+    )

@@ -75,13 +75,19 @@ def decode(data: bytes, recipe: Recipe) -> np.ndarray:
     Raises:
         BadImage: The bytes are no image, are cut short, or are too small or too large.
     """
+    return decode_sized(data, recipe)[0]
+
+
+def decode_sized(data: bytes, recipe: Recipe) -> tuple[np.ndarray, tuple[int, int]]:
+    """As :func:`decode`, with the width and height that the image had."""
     image = decode_rgb(data, recipe.background)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side) if recipe.crop == "center" else None
     resample = Image.Resampling[recipe.resample.upper()]
-    return np.asarray(image.resize((recipe.resolution, recipe.resolution), resample, box))
+    resized = image.resize((recipe.resolution, recipe.resolution), resample, box)
+    return np.asarray(resized), (width, height)
 
 
 def decode_rgb(data: bytes, background: str = "white") -> Image.Image:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gansharing.data import CachedImages, Recipe, cache_root, open_source, prepare
 from gansharing.errors import UserError
-from tests.data.helpers import fill, pack, png
+from tests.data.helpers import encoded, fill, noise, pack, png
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,18 @@ def test_it_holds_the_sources_pixels_labels_and_names(tmp_path: Path, cache: Pat
     for row, name in enumerate(images.names):
         assert np.array_equal(images.images[row], np.asarray(Image.open(tmp_path / "x" / name)))
     assert cache_root() == cache and isinstance(images.images, np.memmap)
+
+
+def test_it_keeps_the_sizes_that_images_had(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "x", ["0.png", "2.png"], side=20)
+    (folder / "1.png").write_bytes(encoded(noise(5, 40).resize((40, 30))))
+    images = ready(folder)
+    assert images.sizes is not None and images.sizes.tolist() == [[20, 20], [40, 30], [20, 20]]
+    part = images.subset([1, 2])
+    assert part.sizes is not None and part.sizes.tolist() == [[40, 30], [20, 20]]
+    batch = part.batch([1, 0])
+    assert batch["index"].tolist() == [1, 0]
+    assert torch.equal(batch["image"], images.batch([2, 1])["image"])
 
 
 def test_a_batch_equals_single_reads_and_lies_in_channels_last(tmp_path: Path) -> None:
