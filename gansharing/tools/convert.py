@@ -27,6 +27,7 @@ from gansharing.checkpoints.stylegan2_rosinality import fits_original, read_rosi
 from gansharing.errors import UserError
 from gansharing.files import write_atomically
 from gansharing.networks import Network
+from gansharing.tools.widths import cut_out
 
 Format = Literal[
     "ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory", "fastgan",
@@ -61,6 +62,7 @@ def export(
     part: Literal["generator", "discriminator"] = "generator",
     format: Layout = "safetensors",
     delta: bool = False,
+    width: float | None = None,
 ) -> None:
     """Write a network of a checkpoint: as safetensors whose header rebuilds it, or in another's layout.
 
@@ -78,10 +80,14 @@ def export(
             fastgan (g or d).
         delta: Of a transfer, write only what its domain owns; 'gansharing sample --base BASE --delta FILE'
             puts it back.
+        width: Of a slimmable generator, cut this share of the channels out as an ordinary network.
     """
+    if delta and width is not None:
+        raise UserError(f"a delta holds every width; leave --width {width:g} out")
     if delta:
         return _export_delta(model, out or "delta.safetensors", part, format)
     network = load(model, part, divided=format in ("adafm", "ganmemory"))
+    network = network if width is None else cut_out(network, width)
     out = out or f"{part}.{'safetensors' if format == 'safetensors' else 'pt'}"
     if format == "safetensors":
         save_network(network, out, part, {"source": find_checkpoint(model).name})

@@ -16,29 +16,38 @@ from gansharing.errors import UserError
 from gansharing.networks import Network
 from gansharing.setups import GenerativeSetup
 from gansharing.sharing import Sharing, described, merged, split_of
+from gansharing.slimmable import SlimmableGenerator
+from gansharing.tools.widths import width_table
 from gansharing.usage import ToolParser, check_config_files, root_cause
 
 
-def inspect(source: str, over: str | None = None, sharing: Sharing | None = None) -> None:
+def inspect(
+    source: str, over: str | None = None, sharing: Sharing | None = None, latency: bool = False
+) -> None:
     """Print parameters per stage of the networks in a configuration, a checkpoint or a safetensors file.
 
     Of a divided network, which parameters the domain owns (θ_D, trained) and which are shared (θ_S, frozen in
-    a transfer), the learn ratio and the size of a delta.
+    a transfer), the learn ratio and the size of a delta. Of a slimmable generator, what each width costs.
 
     Args:
         source: A checkpoint, a safetensors file, a run's folder or a YAML configuration.
         over: A YAML configuration to lay over the first.
         sharing: Divide the generator so before counting: --sharing WidthWise --sharing.learn_ratio 0.1.
+        latency: Of a slimmable generator, measure what an image takes at each width on this machine.
     """
     console = Console()
     networks = _networks([source] if over is None else [source, over])
     if sharing is not None:
         networks = {"generator": merged(networks["generator"])}
         sharing.apply(networks["generator"])
+    if latency and not any(isinstance(network, SlimmableGenerator) for network in networks.values()):
+        raise UserError(f"{source} holds no slimmable generator, so no widths to time; leave --latency out")
     for name, network in networks.items():
         console.print(stage_table(name, network))
         if "sharing" in network.config:
             console.print(_summary(network), markup=False)
+        if isinstance(network, SlimmableGenerator):
+            console.print(width_table(name, network, latency))
 
 
 def stage_table(name: str, network: Network) -> Table:

@@ -125,7 +125,7 @@ def _options(network: Generator, look: Look) -> dict[str, Any]:
 
 def _classes(network: Generator, label: int | None) -> int:
     """Number of classes of a network, after a look at the label asked for."""
-    classes = int(network.config["init_args"].get("num_classes") or 0)
+    classes = network.classes
     if label is not None and not classes:
         raise UserError(f"{type(network).__name__} was built without classes; leave --label out")
     if classes and label is None:

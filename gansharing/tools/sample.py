@@ -12,6 +12,7 @@ from gansharing.latent import walk
 from gansharing.networks import Generator
 from gansharing.seeds import parse_seeds
 from gansharing.tools.render import Look, Noise, Renderer
+from gansharing.tools.widths import at_widths, sample_widths
 from gansharing.visual import grid, save_animation, save_png, strip, to_uint8
 
 
@@ -25,6 +26,7 @@ def sample(
     cutoff: int | None = None,
     noise: Noise | None = None,
     label: int | None = None,
+    width: str | None = None,
 ) -> None:
     """Write images of latent seeds as numbered PNG files, and a grid of them.
 
@@ -38,11 +40,18 @@ def sample(
         cutoff: Truncate the first layers only.
         noise: Noise maps of networks with styles: const (the network's own), random (by seed) or none.
         label: Class of all images, for networks with classes.
+        width: Of slimmable networks: one such as 0.5, or several such as 0.25,0.5,1, each with a folder and,
+            in grid.png, a row.
     """
     if columns < 1 or batch_size < 1:
         raise UserError(f"columns and batch_size must be at least 1, not {columns} and {batch_size}")
     renderer = Renderer.load(model, Look(truncation, cutoff, noise, label))
     numbers, folder = parse_seeds(seeds), Path(out)
+    if width is not None:
+        renderers = at_widths(renderer, width)
+        if len(renderers) > 1:
+            return sample_widths(renderers, numbers, folder, batch_size, model)
+        renderer = next(iter(renderers.values()))
     tiles: list[Tensor] = []
     for first in range(0, len(numbers), batch_size):
         part = numbers[first : first + batch_size]
