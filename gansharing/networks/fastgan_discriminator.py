@@ -150,7 +150,7 @@ class FastGANDiscriminator(Discriminator):
         )
         self.small_to_score = conv(thin[_SMALLEST], 1, 4)
 
-        self.features = widths[_SMALLEST]
+        self.feature_channels = widths[_SMALLEST]
         self.has_decoders = decoders
         if decoders:
             self.decoder = Decoder(widths[_SMALLEST], self.small)

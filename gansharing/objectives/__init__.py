@@ -10,20 +10,34 @@ from gansharing.objectives.losses import (
     Wasserstein,
 )
 from gansharing.objectives.path_length import GeneratorRegularizer, PathLength
+from gansharing.objectives.reconstruction import AbsoluteError, Reconstruction, SquaredError
 from gansharing.objectives.regularizers import R1, R2, GradientPenalty, Regularizer
+from gansharing.objectives.self_supervision import (
+    AspectRatio,
+    AutoEncoding,
+    InstanceClasses,
+    SelfSupervision,
+)
 
 __all__ = [
     "R1",
     "R2",
+    "AbsoluteError",
     "AdversarialLoss",
+    "AspectRatio",
+    "AutoEncoding",
     "BinaryCrossEntropy",
     "GeneratorRegularizer",
     "GradientPenalty",
     "Hinge",
+    "InstanceClasses",
     "LeastSquares",
     "NonSaturating",
     "PathLength",
+    "Reconstruction",
     "Regularizer",
     "Relativistic",
+    "SelfSupervision",
+    "SquaredError",
     "Wasserstein",
 ]

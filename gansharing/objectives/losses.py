@@ -5,6 +5,7 @@ All reduce by the mean over every score, so a patch discriminator's scores ``(N,
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,15 +69,34 @@ class NonSaturating(BinaryCrossEntropy):
 
 
 class Hinge(AdversarialLoss):
-    """Hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17)."""
+    """Hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17).
+
+    Args:
+        smoothing: The discriminator's margin is drawn from [1 - ``smoothing``, 1) for each score; 0.2 in
+            FastGAN's code.
+
+    Raises:
+        ValueError: ``smoothing`` is not in [0, 1].
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        if not 0 <= smoothing <= 1:
+            raise ValueError(f"smoothing is {smoothing}; give 0 to 1")
+        self.smoothing = smoothing
+
+    def _margin(self, scores: Tensor) -> Tensor | float:
+        if self.smoothing == 0:
+            return 1.0
+        # Drawn on the CPU, so that a seed gives the same margins on every device.
+        return 1 - self.smoothing * (1 - torch.rand(scores.shape).to(scores.device))
 
     def real(self, scores: Tensor) -> Tensor:
-        """``max(0, 1 - s)``."""
-        return F.relu(1 - scores).mean()
+        """``max(0, m - s)`` with the margin m."""
+        return F.relu(self._margin(scores) - scores).mean()
 
     def fake(self, scores: Tensor) -> Tensor:
-        """``max(0, 1 + s)``."""
-        return F.relu(1 + scores).mean()
+        """``max(0, m + s)``."""
+        return F.relu(self._margin(scores) + scores).mean()
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """``-s`` of the fakes."""

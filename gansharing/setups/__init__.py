@@ -2,6 +2,7 @@
 
 from gansharing.setups.adversarial import Adversarial
 from gansharing.setups.base import GenerativeSetup
+from gansharing.setups.self_supervised import SelfSupervised
 from gansharing.setups.transfer import Transfer
 
-__all__ = ["Adversarial", "GenerativeSetup", "Transfer"]
+__all__ = ["Adversarial", "GenerativeSetup", "SelfSupervised", "Transfer"]

@@ -317,7 +317,7 @@ class Adversarial(GenerativeSetup):
     def _score(self, images: Images, labels: Tensor | None) -> Tensor:
         return self._passes[1](images, labels)
 
-    def _study(self, images: Images, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _study(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Scores of real images, and what else the discriminator learns from them: losses by name."""
         return self._score(images, labels), {}
 
