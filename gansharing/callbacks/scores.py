@@ -11,14 +11,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from gansharing.errors import UserError
-from gansharing.metrics import ScoreSuite, build_extractor, real_features
+from gansharing.metrics import ScoreSuite, WidthSuites, build_extractor, real_features
 
 
 class Scores(Callback):
     """Score the images of every validation and test with one shared feature pass.
 
     The number of images is the number asked for whatever the world size, and the scores do not depend on
-    it. The extractor is no part of the trained module and of no checkpoint.
+    it. The extractor is no part of the trained module and of no checkpoint. A slimmable generator is scored
+    at every width: plain names are the full width's, ``fid/0.25`` and so on those of the narrower ones, and
+    ``mic`` and ``ic/0.25-0.5`` say how far apart the widths' images of one latent are.
 
     Args:
         extractor: ``lite`` (embedded, needs no network; names end in ``_lite``), ``inception`` (the weights
@@ -50,6 +52,7 @@ class Scores(Callback):
         self.num_samples, self.untrained = num_samples, untrained
         self.history: list[dict[str, float]] = []
         self._suite: ScoreSuite | None = None
+        self._widths: WidthSuites | None = None
 
     @property
     def fid_name(self) -> str:
@@ -83,7 +86,7 @@ class Scores(Callback):
                 extractor.to(pl_module.device), metrics=self.metrics, bootstrap=self.bootstrap
             )
 
-    def _reset(self, trainer: Trainer) -> ScoreSuite:
+    def _reset(self, trainer: Trainer, pl_module: Any) -> None:
         suite = self._suite
         if suite is None:
             raise RuntimeError("Scores was not set up")
@@ -95,7 +98,21 @@ class Scores(Callback):
                     "scores need a data module with a reference set; use data: ImageData, or drop Scores"
                 )
             suite.set_real(real_features(reference, suite.extractor))
-        return suite
+        if self._widths is None and pl_module.evaluation_widths:
+            self._widths = WidthSuites(suite, pl_module.evaluation_widths)
+        if self._widths is not None:
+            self._widths.reset()
+
+    def _look(self, outputs: dict[str, Any]) -> None:
+        if self._suite is None:
+            return
+        features = self._suite.update(outputs["images"])
+        if self._widths is not None:
+            self._widths.update(outputs["widths"], features)
+
+    def _compute(self) -> dict[str, float]:
+        scores = self._suite.compute() if self._suite is not None else {}
+        return scores | (self._widths.compute() if self._widths is not None else {})
 
     @torch.no_grad()
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -104,12 +121,12 @@ class Scores(Callback):
             self._recall(Path(trainer.default_root_dir) / "results.json", trainer.global_step)
         if not self.untrained or trainer.global_step > 0 or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        suite = self._reset(trainer)
+        self._reset(trainer, pl_module)
         pl_module.eval()
         for batch_idx, indices in enumerate(pl_module.val_dataloader()):
-            suite.update(pl_module.validation_step(indices, batch_idx)["images"])
+            self._look(pl_module.validation_step(indices, batch_idx))
         pl_module.train()
-        scores = suite.compute()
+        scores = self._compute()
         self._record(trainer, pl_module, scores)
         for logger in trainer.loggers:
             logger.log_metrics(scores, step=0)
@@ -126,7 +143,7 @@ class Scores(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Forget the previous images."""
-        self._reset(trainer)
+        self._reset(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -138,14 +155,13 @@ class Scores(Callback):
         _: int = 0,
     ) -> None:
         """Extract the features of a batch of generated images."""
-        if self._suite is not None:
-            self._suite.update(outputs["images"])
+        self._look(outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Compute, log and remember the scores."""
         if self._suite is None:
             return
-        scores = self._suite.compute()
+        scores = self._compute()
         self._record(trainer, pl_module, scores)
         pl_module.log_dict(scores, rank_zero_only=False)
 

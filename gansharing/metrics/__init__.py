@@ -9,6 +9,7 @@ from gansharing.metrics.kernel import KernelDistance
 from gansharing.metrics.neighbours import PRDC
 from gansharing.metrics.real import RealFeatures, real_features
 from gansharing.metrics.suite import ScoreSuite
+from gansharing.metrics.widths import WidthSuites
 
 __all__ = [
     "PRDC",
@@ -21,6 +22,7 @@ __all__ = [
     "LogitScore",
     "RealFeatures",
     "ScoreSuite",
+    "WidthSuites",
     "build_extractor",
     "real_features",
 ]

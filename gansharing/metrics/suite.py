@@ -56,7 +56,7 @@ class ScoreSuite:
         self.extractor = extractor
         self.metrics = tuple(name for name in METRICS if name in metrics)
         self.bootstrap = bootstrap
-        self.seed = seed
+        self.seed, self._prdc_k = seed, prdc_k
         self.has_real = False
         self._real: RealFeatures | None = None
         self._n_fake = 0
@@ -76,6 +76,16 @@ class ScoreSuite:
             metric.to(device)
         return self
 
+    def another(self) -> "ScoreSuite":
+        """An empty suite with the same extractor, options and reference, for other images."""
+        twin = ScoreSuite(
+            self.extractor, self.metrics, self._kid.subsets, self._kid.subset_size, self._prdc_k,
+            self.bootstrap, self.seed,
+        )  # fmt: skip
+        if self._real is not None:
+            twin.set_real(self._real)
+        return twin
+
     def set_real(self, real: RealFeatures) -> None:
         """Take the reference for every later ``compute``; ``reset`` keeps it.
 
@@ -91,16 +101,21 @@ class ScoreSuite:
         for metric in (self._kid, self._prdc):
             metric.real_features = [features]
 
-    def update(self, images: Tensor | Sequence[Tensor]) -> None:
+    def update(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Look at generated images.
 
         Args:
             images: uint8 (N, 3, H, W), or (3, H, W) each where sizes differ; this rank's own.
 
+        Returns:
+            Their features (N, D).
+
         Raises:
             UserError: if they are not uint8 RGB, or not finite.
         """
-        self._bank.update(embed(self.extractor, images))
+        seen = embed(self.extractor, images)
+        self._bank.update(seen)
+        return seen.features
 
     def reset(self) -> None:
         """Forget the generated images, keep the reference."""

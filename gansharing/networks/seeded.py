@@ -20,3 +20,11 @@ def seeded_latents(generator: Generator, seeds: Iterable[int]) -> Tensor:
     """
     source = torch.Generator()
     return torch.cat([generator.sample_latent(1, source.manual_seed(seed)) for seed in seeds])
+
+
+def seeded_labels(generator: Generator, seeds: Iterable[int]) -> Tensor | None:
+    """One class index per seed, ``seed`` modulo the number of classes; None for a network without classes."""
+    if not generator.classes:
+        return None
+    where = next(generator.parameters()).device
+    return torch.tensor([seed % generator.classes for seed in seeds], device=where)

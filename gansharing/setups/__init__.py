@@ -3,6 +3,7 @@
 from gansharing.setups.adversarial import Adversarial
 from gansharing.setups.base import GenerativeSetup
 from gansharing.setups.self_supervised import SelfSupervised
+from gansharing.setups.slimmable import Slimmable
 from gansharing.setups.transfer import Transfer
 
-__all__ = ["Adversarial", "GenerativeSetup", "SelfSupervised", "Transfer"]
+__all__ = ["Adversarial", "GenerativeSetup", "SelfSupervised", "Slimmable", "Transfer"]

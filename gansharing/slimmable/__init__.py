@@ -1,7 +1,8 @@
 """One network, every width: slimmable layers and networks (Hou et al. 2021). Plain PyTorch."""
 
-from gansharing.slimmable.discriminator import PerWidthDiscriminator
+from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves
 from gansharing.slimmable.distillation import distillation
+from gansharing.slimmable.held import held_norms
 from gansharing.slimmable.networks import SlimmableDiscriminator, SlimmableGenerator, extract
 from gansharing.slimmable.width import at_width, current_width
 
@@ -13,4 +14,6 @@ __all__ = [
     "current_width",
     "distillation",
     "extract",
+    "halves",
+    "held_norms",
 ]

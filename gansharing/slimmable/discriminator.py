@@ -1,6 +1,6 @@
 """A discriminator for each width, with stages in common (Hou et al. 2021, section 4.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -81,10 +81,20 @@ class PerWidthDiscriminator(Discriminator):
         Raises:
             UserError: There is no such width, or labels are missing.
         """
-        index, x = current_index(self.widths), images
-        for copies in self.trunk.values():
-            x = _chosen(copies, index)(x)
-        return _chosen(self.head, index)(x, labels)
+        return self.own(self.common(images), labels)
+
+    def common(self, images: Tensor) -> Tensor:
+        """What the shared stages make of images ``(N, 3, H, H)``: the same at every width."""
+        for copies in list(self.trunk.values())[: self.n_share]:
+            images = _chosen(copies, 0)(images)
+        return images
+
+    def own(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Score what :meth:`common` made by the current width's stages; logits ``(N,)``."""
+        index = current_index(self.widths)
+        for copies in list(self.trunk.values())[self.n_share :]:
+            features = _chosen(copies, index)(features)
+        return _chosen(self.head, index)(features, labels)
 
     def with_shared(self, n_share: int, head: Head = "own") -> "PerWidthDiscriminator":
         """A copy that shares more: what all widths share is then what the widest had.
@@ -114,6 +124,21 @@ class PerWidthDiscriminator(Discriminator):
                 target.load_state_dict(held.state_dict())
         made.to(next(self.parameters()).device)
         return made.train(self.training)
+
+
+def halves(discriminator: Discriminator) -> tuple[Callable[[Tensor], Tensor], Callable[..., Tensor]]:
+    """Two functions whose composition is the discriminator, the first of which is the same at every width.
+
+    Returns:
+        From images to features, and from features (and labels) to scores.
+    """
+    if isinstance(discriminator, PerWidthDiscriminator):
+        return discriminator.common, discriminator.own
+    return _unchanged, discriminator
+
+
+def _unchanged(images: Tensor) -> Tensor:
+    return images
 
 
 def _chosen(copies: nn.Module, index: int) -> nn.Module:
