@@ -1,15 +1,28 @@
-"""Count StyleGAN2's parameters, and what every sharing makes of them, without building a weight.
+"""Count StyleGAN2's parameters and what every sharing makes of them, and SlimGAN's; no weight is built.
 
 python experiments/counts.py
 """
+
+from collections.abc import Callable
 
 import torch
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
-from gansharing.networks import Network, StyleGAN2Discriminator, StyleGAN2Generator
+from gansharing.networks import (
+    Network,
+    SNDCGANDiscriminator,
+    SNDCGANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
+    StyleGAN2Discriminator,
+    StyleGAN2Generator,
+)
+from gansharing.networks.sngan_layers import StagedDiscriminator
 from gansharing.sharing import Affine, Full, LayerWise, LowRank, Miner, Sharing, StyleOffsets, WidthWise
+from gansharing.slimmable import PerWidthDiscriminator, SlimmableGenerator
+from gansharing.slimmable.costs import costs
 
 BASES = {"E": 16384, "F": 32768}
 TARGETS = ((64, "E"), (256, "E"), (256, "F"), (1024, "F"))
@@ -31,6 +44,29 @@ SHARINGS: dict[str, Sharing] = {
     "LowRank 4": LowRank(4),
     "LowRank 8, convolutions": LowRank(8, include=["*.conv?.weight"]),
     "LowRank 8": LowRank(8),
+}
+SLIMMABLE: dict[str, Callable[[], SlimmableGenerator]] = {
+    "SNGAN 32": lambda: SlimmableGenerator(SNGANGenerator(32)),
+    "cGAN-pd 32, 10 classes": lambda: SlimmableGenerator(SNGANGenerator(32, num_classes=10)),
+    "cGAN-pd 32, 100 classes": lambda: SlimmableGenerator(SNGANGenerator(32, num_classes=100)),
+    "10 classes, naive": lambda: SlimmableGenerator(SNGANGenerator(32, num_classes=10), conditional="naive"),
+    "100 classes, naive": lambda: SlimmableGenerator(
+        SNGANGenerator(32, num_classes=100), conditional="naive"
+    ),
+    "SNGAN 48": lambda: SlimmableGenerator(SNGANGenerator(48)),
+    "SNGAN 64": lambda: SlimmableGenerator(SNGANGenerator(64)),
+    "SNDCGAN 32": lambda: SlimmableGenerator(SNDCGANGenerator(32)),
+    "SNDCGAN 48": lambda: SlimmableGenerator(SNDCGANGenerator(48)),
+    "SNDCGAN 64": lambda: SlimmableGenerator(SNDCGANGenerator(64)),
+}
+JUDGES: dict[str, Callable[[], StagedDiscriminator]] = {
+    "SNGAN 32": lambda: SNGANDiscriminator(32),
+    "cGAN-pd 32, 10 classes": lambda: SNGANDiscriminator(32, 10),
+    "cGAN-pd 32, 100 classes": lambda: SNGANDiscriminator(32, 100),
+    "SNGAN 48, 64": lambda: SNGANDiscriminator(64),
+    "SNDCGAN 32": lambda: SNDCGANDiscriminator(32),
+    "SNDCGAN 48": lambda: SNDCGANDiscriminator(48),
+    "SNDCGAN 64": lambda: SNDCGANDiscriminator(64),
 }
 
 
@@ -63,10 +99,34 @@ def sharings_table() -> Table:
     return table
 
 
+def widths_table() -> Table:
+    """Parameters and million operations an image of every width, and what the slimmable generator holds."""
+    title = "SlimGAN's generators: parameters that compute, MMACs"
+    table = Table(
+        "generator", *(f"{width:g}" for width in SLIMMABLE["SNGAN 32"]().widths), "held", title=title
+    )
+    for name, make in SLIMMABLE.items():
+        slim = make()
+        cells = [f"{cost.used:,} {cost.macs / 1e6:,.1f}" for cost in costs(slim)]
+        table.add_row(name, *cells, f"{size(slim):,}")
+    return table
+
+
+def judges_table() -> Table:
+    """Parameters of the discriminators of four widths by how many stages they share."""
+    title = "SlimGAN's discriminators of four widths: parameters, and the most stages shared"
+    table = Table("discriminator", "one", "n_share 0", "2", "all", "stages", title=title)
+    for name, make in JUDGES.items():
+        stages = len(make().stages()) - 1
+        shared = [size(PerWidthDiscriminator(make(), n_share=n_share)) for n_share in (0, 2, stages)]
+        table.add_row(name, *(f"{count:,}" for count in (size(make()), *shared)), str(stages))
+    return table
+
+
 def counts() -> None:
-    """Print both tables."""
+    """Print all tables."""
     with torch.device("meta"):
-        Console(width=130).print(networks_table(), sharings_table())
+        Console(width=130).print(networks_table(), sharings_table(), widths_table(), judges_table())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,20 @@
 """Costs of widths against those of the original's code, and against what is cut out."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from gansharing.networks import DCGANGenerator, Generator, SNDCGANGenerator, SNGANGenerator
-from gansharing.slimmable import SlimmableGenerator, extract
+from gansharing.networks import (
+    DCGANGenerator,
+    Generator,
+    SNDCGANDiscriminator,
+    SNDCGANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
+)
+from gansharing.networks.sngan_layers import StagedDiscriminator
+from gansharing.slimmable import PerWidthDiscriminator, SlimmableGenerator, extract
 from gansharing.slimmable.costs import costs, macs
 
 # Million multiply-accumulate operations an image at 0.25, 0.5, 0.75 and 1, as the original's code has them.
@@ -37,6 +47,25 @@ def test_parameters_of_every_width_are_the_originals(classes: int, used: list[in
         found = costs(SlimmableGenerator(SNGANGenerator(32, num_classes=classes)))
     assert [cost.used for cost in found] == used
     assert [cost.alone for cost in found] == alone
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: SNDCGANDiscriminator(32), {0: 11743492, 2: 11541316, 7: 2960452}),
+        (lambda: SNDCGANDiscriminator(48), {0: 11784452, 2: 11582276, 7: 3001412}),
+        (lambda: SNDCGANDiscriminator(64), {0: 47433988, 2: 47231812, 9: 11907652}),
+        (lambda: SNGANDiscriminator(64), {0: 40565764, 2: 40091524, 5: 10144516}),
+        (lambda: SNGANDiscriminator(32, 100), {0: 4266500, 2: 2876420, 4: 1105412}),
+    ],
+    ids=["sndcgan32", "sndcgan48", "sndcgan64", "sngan64", "cganpd100"],
+)
+def test_discriminators_of_four_widths_count_as_the_originals(
+    make: Callable[[], StagedDiscriminator], expected: dict[int, int]
+) -> None:
+    with torch.device("meta"):
+        made = {n_share: PerWidthDiscriminator(make(), n_share=n_share) for n_share in expected}
+    assert {n: sum(p.numel() for p in network.parameters()) for n, network in made.items()} == expected
 
 
 @pytest.mark.parametrize("conditional", ["sliceable", "naive"])
