@@ -3,8 +3,8 @@
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +50,25 @@ class Configurable:
         setattr(cls, "__init__", recording)  # noqa: B010  (mypy allows no assignment to a method)
 
 
+class Features(NamedTuple):
+    """Channels between layers: renumbered in all of these layers alike, they change no image.
+
+    Attributes:
+        written: Names of the layers that have them as outputs; norms and styles on the way among them.
+        read: Names of the layers that sum over them.
+    """
+
+    written: list[str]
+    read: list[str]
+
+
 class Network(Configurable, nn.Module):
     """A network that declares its parts and can be rebuilt from its :attr:`config`."""
 
     #: Constructor arguments, and attributes, that count channels: smaller ones make a narrower network.
     channel_arguments: tuple[str, ...] = ()
+    #: Constructor arguments of a network whose weights are used as they are stored, without spectral norm.
+    plain_arguments: Mapping[str, Any] = {}
 
     def stages(self) -> Mapping[str, nn.Module]:
         """Parts of the network in the order in which the signal meets them.
@@ -64,6 +78,18 @@ class Network(Configurable, nn.Module):
             the image to the score for a discriminator. Every parameter belongs to exactly one stage.
         """
         raise TypeError(f"{type(self).__name__} does not declare its stages")
+
+    def features(self) -> list[Features]:
+        """The channels between its layers, each where it is written and read.
+
+        Raises:
+            UserError: The network does not declare them.
+        """
+        raise UserError(f"{type(self).__name__} does not say where its channels are written and read")
+
+    def gated_layers(self) -> Collection[str]:
+        """Layers and norms whose output channels are two halves of a gated linear unit, by name."""
+        return ()
 
     def trained_buffers(self) -> list[str]:
         """Names of the persistent buffers that training changes, such as running statistics.
@@ -91,6 +117,10 @@ class Generator(Network):
 
     latent_dim: int
     resolution: int
+
+    def options(self) -> Collection[str]:
+        """Names of what :meth:`forward` takes besides latents and labels."""
+        return list(inspect.signature(self.forward).parameters)[2:]
 
     def sample_latent(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw latents from the prior, N(0, I) unless a subclass has another.

@@ -1,12 +1,12 @@
 """FastGAN's generator (Liu et al. 2021, section 3.1), wired as the original's code wires it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from gansharing.errors import UserError
-from gansharing.networks.base import Generator, pyramid_depth, require_positive
+from gansharing.networks.base import Features, Generator, pyramid_depth, require_positive
 from gansharing.networks.fastgan_layers import (
     HIGHEST,
     LOWEST,
@@ -55,10 +55,15 @@ class FastGANGenerator(Generator):
         batch_norm: Statistics of batch norm in eval mode, unless :meth:`forward` is told: ``running``, or the
             ``batch``'s, by which the original makes its samples.
         skip: Have the skip-layer excitations; without them it is the generator of the paper's baseline.
+        spectral: Normalise spectra. Without, weights are used as they are stored: a width cut out of a
+            slimmable generator is parts of weights that were normalised whole.
 
     Raises:
         UserError: The resolution is none of these, or ``base_channels`` leaves a layer empty.
     """
+
+    channel_arguments = ("base_channels",)
+    plain_arguments: Mapping[str, Any] = {"spectral": False}
 
     def __init__(
         self,
@@ -69,11 +74,12 @@ class FastGANGenerator(Generator):
         noise: Noise = "const",
         batch_norm: Statistics = "running",
         skip: bool = True,
+        spectral: bool = True,
     ) -> None:
         super().__init__()
         pyramid_depth(resolution, LOWEST, HIGHEST)
         require_positive(latent_dim=latent_dim, base_channels=base_channels)
-        self.resolution, self.latent_dim = resolution, latent_dim
+        self.resolution, self.latent_dim, self.base_channels = resolution, latent_dim, base_channels
         self.noise, self.batch_norm = noise, batch_norm
         self.bounded = tanh == "always" or resolution == 1024
         widths = {size: width(m, base_channels) for size, m in MULTIPLES.items() if size <= resolution}
@@ -94,7 +100,7 @@ class FastGANGenerator(Generator):
         )
         self.to_small = conv(widths[small_size(resolution)], 3, 1)
         self.to_image = conv(widths[resolution], 3, 3, padding=1)
-        initialise(self)
+        initialise(self, spectral)
 
     def stages(self) -> Mapping[str, nn.Module]:
         """``4px``, then a size a stage, its excitation included; ``to_small``, ``to_image``."""
@@ -103,6 +109,30 @@ class FastGANGenerator(Generator):
             excitation = [self.excitations[size]] if size in self.excitations else []
             stages[f"{size}px"] = nn.ModuleList([block, *excitation])
         return stages | {"to_small": self.to_small, "to_image": self.to_image}
+
+    def features(self) -> list[Features]:
+        """The map of each size, those between two convolutions of a block, those within excitations."""
+        maps = {4: Features(["start.conv", "start.norm"], [])}
+        found = []
+        for name, block in self.blocks.items():
+            size, convs = int(name), [f"blocks.{name}.convs.{n}" for n in range(len(block.convs))]  # type: ignore[arg-type]
+            maps[size // 2].read.append(f"{convs[0]}.conv")
+            if len(convs) == 2:
+                found.append(Features([f"{convs[0]}.conv", f"{convs[0]}.norm"], [f"{convs[1]}.conv"]))
+            maps[size] = Features([f"{convs[-1]}.conv", f"{convs[-1]}.norm"], [])
+            if name in self.excitations:
+                squeeze, expand = f"excitations.{name}.squeeze", f"excitations.{name}.expand"
+                maps[_EXCITED[size]].read.append(squeeze)
+                maps[size].written.append(expand)
+                found.append(Features([squeeze], [expand]))
+        maps[small_size(self.resolution)].read.append("to_small")
+        maps[self.resolution].read.append("to_image")
+        return [*maps.values(), *found]
+
+    def gated_layers(self) -> list[str]:
+        """Convolution and norm of every gated convolution."""
+        gated = [name for name, module in self.named_modules() if isinstance(module, GatedConv)]
+        return [f"{name}.{part}" for name in gated for part in ("conv", "norm")]
 
     def trained_buffers(self) -> list[str]:
         """Running statistics and spectral norm's vectors; the fixed noise is drawn once."""

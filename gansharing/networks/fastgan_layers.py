@@ -47,7 +47,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int =
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
 
 
-def initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module, spectral: bool = True) -> None:
     """Draw the weights as DCGAN does, then normalise each convolution's spectrum.
 
     In this order spectral norm's vectors belong to the weights that were drawn: an untrained network in eval
@@ -55,7 +55,7 @@ def initialise(network: nn.Module) -> None:
     """
     dcgan_init(network)
     for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if spectral and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             spectral_norm(module)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gansharing.networks.base import Generator, require_positive
+from gansharing.networks.base import Features, Generator, require_positive
 from gansharing.networks.sngan import check_resolution
 from gansharing.networks.sngan_layers import StagedDiscriminator, convolution, initialised
 
@@ -58,6 +58,14 @@ class SNDCGANGenerator(Generator):
         """``first``, ``block1`` ..., ``to_rgb``."""
         blocks = {f"block{number}": block for number, block in enumerate(self.blocks, 1)}
         return {"first": self.first, **blocks, "to_rgb": self.to_rgb}
+
+    def features(self) -> list[Features]:
+        """Those before and behind each block."""
+        written, found = ["first"], []
+        for block in (f"blocks.{number}" for number in range(len(self.blocks))):
+            found.append(Features(written, [f"{block}.conv"]))
+            written = [f"{block}.conv", f"{block}.norm"]
+        return [*found, Features(written, ["to_rgb"])]
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1]; labels are ignored."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from gansharing.errors import UserError
-from gansharing.networks.base import Generator, require_positive
+from gansharing.networks.base import Features, Generator, require_positive
 from gansharing.networks.sngan_layers import (
     DownBlock,
     FirstDownBlock,
@@ -88,6 +88,15 @@ class SNGANGenerator(Generator):
         """``first``, ``block2`` ... as the original counts, ``to_rgb`` with the norm before it."""
         blocks = {f"block{number}": block for number, block in enumerate(self.blocks, 2)}
         return {"first": self.first, **blocks, "to_rgb": nn.ModuleList([self.norm, self.to_rgb])}
+
+    def features(self) -> list[Features]:
+        """Those between blocks, which both branches read and write, and those within."""
+        found, written = [], ["first"]
+        for block in (f"blocks.{number}" for number in range(len(self.blocks))):
+            found.append(Features([*written, f"{block}.b1"], [f"{block}.c1", f"{block}.c_sc"]))
+            found.append(Features([f"{block}.c1", f"{block}.b2"], [f"{block}.c2"]))
+            written = [f"{block}.c2", f"{block}.c_sc"]
+        return [*found, Features([*written, "norm"], ["to_rgb"])]
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1].

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gansharing.errors import UserError
-from gansharing.networks.base import Generator, pyramid_depth, require_positive
+from gansharing.networks.base import Features, Generator, pyramid_depth, require_positive
 from gansharing.networks.stylegan2_layers import Mapping, Resample, StyledConv, ToRGB
 
 Noise = Literal["random", "const", "none"]
@@ -129,6 +129,8 @@ class StyleGAN2Generator(Generator):
         UserError: A size leaves a layer empty, or ``mixing`` is no probability.
     """
 
+    channel_arguments = ("channel_base", "channel_max")
+
     def __init__(
         self,
         resolution: int = 256,
@@ -147,6 +149,7 @@ class StyleGAN2Generator(Generator):
         if not 0 <= mixing <= 1:
             raise UserError(f"mixing is {mixing}; give a probability in [0, 1]")
         self.resolution, self.latent_dim, self.mixing = resolution, latent_dim, mixing
+        self.channel_base, self.channel_max = channel_base, channel_max
         self.mapping = Mapping(latent_dim, w_dim, num_classes, mapping_layers)
         self.synthesis = Synthesis(channels, w_dim, clamp)
 
@@ -169,6 +172,18 @@ class StyleGAN2Generator(Generator):
                 stages[f"b{size}.conv0"] = block.conv0
             stages |= {f"b{size}.conv1": block.conv1, f"b{size}.torgb": block.torgb}
         return stages
+
+    def features(self) -> list[Features]:
+        """Of every resolution those before ``conv1`` and those behind it; styles scale what is read."""
+        sizes = self.synthesis.resolutions
+        found = []
+        for size, after in zip(sizes, [*sizes[1:], None], strict=True):
+            block = f"synthesis.b{size}"
+            first = block if size == sizes[0] else f"{block}.conv0"
+            read = [f"{block}.torgb"] + ([] if after is None else [f"synthesis.b{after}.conv0"])
+            found.append(Features([first, f"{block}.conv1.affine"], [f"{block}.conv1"]))
+            found.append(Features([f"{block}.conv1", *(f"{name}.affine" for name in read)], read))
+        return found
 
     def trained_buffers(self) -> list[str]:
         """The running mean of styles; the constant noise is drawn once."""

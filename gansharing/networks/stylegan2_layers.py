@@ -230,7 +230,7 @@ class ToRGB(nn.Module):
 
     def __init__(self, inputs: int, w_dim: int, clamp: float | None) -> None:
         super().__init__()
-        self.clamp, self.gain = clamp, 1 / math.sqrt(inputs)
+        self.clamp = clamp
         self.affine = EqualizedLinear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
@@ -238,7 +238,8 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map ``(N, inputs, H, W)`` to ``(N, 3, H, W)``."""
         with full_precision(w):
-            styles = self.affine(at_least_float(w)) * self.gain
+            # Of the channels that come: a slimmable network has several numbers of them.
+            styles = self.affine(at_least_float(w)) * (1 / math.sqrt(x.shape[1]))
         x = F.conv2d(x * styles.to(x.dtype)[:, :, None, None], self.weight, self.bias)
         x = at_least_float(x)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)

@@ -31,6 +31,10 @@ class Composed(torch.Tensor):
         """Apply ``function`` to every tensor; ``axis`` is where it puts the joined dimension."""
         raise TypeError(f"{type(self).__name__} does not define map")
 
+    def first(self, count: int) -> Tensor:
+        """The first ``count`` along the joined dimension."""
+        raise TypeError(f"{type(self).__name__} does not define first")
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Refuse what reached torch's kernels unrouted."""
@@ -75,6 +79,12 @@ def _sum(input: Any, dim: Any = None, keepdim: bool = False, **other: Any) -> An
     return input.map(lambda part: part.sum(dims, keepdim), input.axis - lost)
 
 
+def _narrow(input: Any, dim: int, start: Any, length: int) -> Any:
+    if dim % input.ndim != input.axis:
+        return input.map(lambda part: part.narrow(dim, start, length))
+    return input.first(length) if start == 0 else NotImplemented
+
+
 def _elementwise(func: Any) -> Callable[..., Any]:
     def rule(input: Any, *rest: Any, **kwargs: Any) -> Any:
         if not isinstance(input, Composed) or any(isinstance(v, Tensor) for v in leaves((rest, kwargs))):
@@ -95,6 +105,8 @@ _DIMENSIONS: dict[Any, Callable[..., Any]] = {
     Tensor.transpose: _transpose,
     torch.sum: _sum,
     Tensor.sum: _sum,
+    torch.narrow: _narrow,
+    Tensor.narrow: _narrow,
 }
 #: Functions of one composed tensor that are done part by part; NotImplemented where they do not apply.
 KEEPING: dict[Any, Callable[..., Any]] = _DIMENSIONS | {func: _elementwise(func) for func in _SINGLY}

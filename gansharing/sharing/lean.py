@@ -40,6 +40,13 @@ class Halves(Composed):
         """Apply ``function`` to both; ``axis`` is where it puts the joined dimension."""
         return Halves(function(self.domain), function(self.shared), self.axis if axis is None else axis)
 
+    def first(self, count: int) -> Tensor:
+        """The first ``count`` of the joined dimension: as many of the domain's as there are, then shared."""
+        rest = count - self.domain.shape[self.axis]
+        if rest <= 0:
+            return self.domain.narrow(self.axis, 0, count)
+        return Halves(self.domain, self.shared.narrow(self.axis, 0, rest), self.axis)
+
     def whole(self) -> Tensor:
         """The ordinary tensor."""
         return torch.cat([self.domain, self.shared], self.axis)

@@ -101,6 +101,17 @@ class Parts(Composed):
         ]
         return Parts(pieces, self.axis if axis is None else axis, self.segments)
 
+    def first(self, count: int) -> "Parts":
+        """The first ``count`` of the joined dimension: whole pieces, and the beginning of the next."""
+        kept: list[Piece] = []
+        for piece in self.pieces:
+            if count > 0:
+                size = min(count, first(piece).shape[self.axis])
+                parts = [part.narrow(self.axis, 0, size) for part in every(piece)]
+                kept.append(parts[0] if isinstance(piece, Tensor) else parts)
+                count -= size
+        return Parts(kept, self.axis, self.segments)
+
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None

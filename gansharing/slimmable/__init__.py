@@ -1,9 +1,11 @@
 """One network, every width: slimmable layers and networks (Hou et al. 2021). Plain PyTorch."""
 
+from gansharing.slimmable.calibration import recalibrate
 from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves
 from gansharing.slimmable.distillation import distillation
 from gansharing.slimmable.held import held_norms
 from gansharing.slimmable.networks import SlimmableDiscriminator, SlimmableGenerator, extract
+from gansharing.slimmable.sorting import sort_channels
 from gansharing.slimmable.width import at_width, current_width
 
 __all__ = [
@@ -16,4 +18,6 @@ __all__ = [
     "extract",
     "halves",
     "held_norms",
+    "recalibrate",
+    "sort_channels",
 ]

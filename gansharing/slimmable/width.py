@@ -49,17 +49,25 @@ def check_widths(widths: Sequence[float]) -> list[float]:
     return [float(width) for width in widths]
 
 
-def current_index(widths: Sequence[float]) -> int:
-    """Which of ``widths`` the current one is.
+def current_index(widths: Sequence[float], between: bool = False) -> int:
+    """Which of ``widths`` the current one is; in between two of them, if it may be, the wider one.
 
     Raises:
         UserError: None of them.
     """
     width = current_width()
     for index, known in enumerate(widths):
-        if math.isclose(width, known, rel_tol=1e-6):
+        if math.isclose(width, known, rel_tol=1e-6) or (between and index and width < known):
             return index
-    raise UserError(f"the network has no width {width}; it has {', '.join(f'{known:g}' for known in widths)}")
+        if between and not index and width < known:
+            break
+    names = ", ".join(f"{known:g}" for known in widths)
+    raise UserError(f"the network has no width {width}; it has {names}{' and those between' * between}")
+
+
+def is_between(widths: Sequence[float]) -> bool:
+    """Whether the current width is none of ``widths``."""
+    return not any(math.isclose(current_width(), known, rel_tol=1e-6) for known in widths)
 
 
 def first_channels(channels: int, width: float) -> int:

@@ -1,6 +1,5 @@
 """What the tools share that show a trained generator: its options checked, its images as uint8."""
 
-import inspect
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -108,8 +107,7 @@ class Renderer:
 def _options(network: Generator, look: Look) -> dict[str, Any]:
     given = {"truncation": look.truncation, "cutoff": look.cutoff, "noise": look.noise}
     given = {key: value for key, value in given.items() if value is not None}
-    known = inspect.signature(network.forward).parameters
-    if unknown := [key for key in given if key not in known]:
+    if unknown := [key for key in given if key not in network.options()]:
         raise UserError(
             f"{type(network).__name__} has no {unknown[0]}: leave --{unknown[0]} out, or take a network with "
             "styles such as StyleGAN2Generator"
