@@ -1,6 +1,7 @@
 """Networks: what maps a latent to an image, and an image to a score. Plain PyTorch."""
 
 from gansharing.networks.base import Discriminator, Generator, Network, build_network
+from gansharing.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from gansharing.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gansharing.networks.fastgan import FastGANGenerator
 from gansharing.networks.fastgan_discriminator import FastGANDiscriminator
@@ -14,6 +15,8 @@ from gansharing.networks.stylegan2 import StyleGAN2Generator
 from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 __all__ = [
+    "BigGANDiscriminator",
+    "BigGANGenerator",
     "BigGANMiner",
     "ConvMiner",
     "DCGANDiscriminator",

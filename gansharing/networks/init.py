@@ -22,6 +22,16 @@ def dcgan_init(network: nn.Module) -> None:
             module.bias.zero_()
 
 
+@torch.no_grad()
+def orthogonal_init(network: nn.Module) -> None:
+    """Draw weights as orthogonal matrices (Saxe et al. 2014), as BigGAN's are."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+            nn.init.orthogonal_(raw_weight(module))
+            # Under spectral norm a look moves its vectors to the new weight's, whose values are all one.
+            module.weight  # noqa: B018
+
+
 def raw_weight(module: nn.Module) -> Tensor:
     """The trained tensor behind ``module.weight``: itself, or what a parametrisation computes it from."""
     if parametrize.is_parametrized(module, "weight"):
