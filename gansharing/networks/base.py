@@ -157,6 +157,10 @@ class Generator(Network):
 class Discriminator(Network):
     """Scores images; higher means more real. Scores are logits: no network here ends in a sigmoid."""
 
+    #: Whether its scores ``(N,)`` come of convolutions, linear layers, LeakyReLU and average pooling alone,
+    #: so that :func:`~gansharing.networks.piecewise.scores_and_slopes` applies.
+    piecewise_linear = False
+
     resolution: int
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

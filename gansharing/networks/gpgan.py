@@ -236,6 +236,8 @@ class GPGANDiscriminator(Discriminator):
         UserError: The variant has no such resolution, or a size leaves a layer empty.
     """
 
+    piecewise_linear = True
+
     def __init__(
         self,
         resolution: int = 128,

@@ -11,7 +11,7 @@ from gansharing.objectives.losses import (
 )
 from gansharing.objectives.path_length import GeneratorRegularizer, PathLength
 from gansharing.objectives.reconstruction import AbsoluteError, Reconstruction, SquaredError
-from gansharing.objectives.regularizers import R1, R2, GradientPenalty, Regularizer
+from gansharing.objectives.regularizers import R1, R2, GradientPenalty, Regularizer, SlopePenalty
 from gansharing.objectives.self_supervision import (
     AspectRatio,
     AutoEncoding,
@@ -38,6 +38,7 @@ __all__ = [
     "Regularizer",
     "Relativistic",
     "SelfSupervision",
+    "SlopePenalty",
     "SquaredError",
     "Wasserstein",
 ]

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,7 +42,22 @@ def squared_gradient_norm(score: Scorer, images: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1)
 
 
-class R1(Regularizer):
+class SlopePenalty(Regularizer):
+    """``1/2 E ||grad D(x)||^2`` at images of one kind."""
+
+    #: Which images.
+    at: Literal["real", "fake"]
+
+    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
+        """``1/2`` mean squared gradient norm at the images."""
+        return squared_gradient_norm(score, real if self.at == "real" else fake).mean() / 2
+
+    def of(self, slopes: Tensor) -> Tensor:
+        """The weighted penalty of known gradients of the scores in the images, ``(N, 3, H, W)``."""
+        return self.weight * self.every * slopes.square().flatten(1).sum(1).mean() / 2
+
+
+class R1(SlopePenalty):
     """Gradient penalty on real images, ``1/2 E ||grad D(x)||^2`` (Mescheder et al. 2018, eq. 9).
 
     Args:
@@ -49,15 +65,13 @@ class R1(Regularizer):
         every: Interval in discriminator steps.
     """
 
+    at = "real"
+
     def __init__(self, weight: float = 10.0, every: int = 16) -> None:
         super().__init__(weight, every)
 
-    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
-        """``1/2`` mean squared gradient norm at the real images."""
-        return squared_gradient_norm(score, real).mean() / 2
 
-
-class R2(Regularizer):
+class R2(SlopePenalty):
     """R1's twin on fake images (Mescheder et al. 2018, eq. 10; R3GAN uses both).
 
     Args:
@@ -65,12 +79,10 @@ class R2(Regularizer):
         every: Interval in discriminator steps.
     """
 
+    at = "fake"
+
     def __init__(self, weight: float = 10.0, every: int = 16) -> None:
         super().__init__(weight, every)
-
-    def penalty(self, score: Scorer, real: Tensor, fake: Tensor) -> Tensor:
-        """``1/2`` mean squared gradient norm at the fake images."""
-        return squared_gradient_norm(score, fake).mean() / 2
 
 
 class GradientPenalty(Regularizer):

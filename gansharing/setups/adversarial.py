@@ -15,7 +15,8 @@ from gansharing.networks import Discriminator, Generator
 from gansharing.objectives import AdversarialLoss, GeneratorRegularizer, NonSaturating, Regularizer
 from gansharing.objectives.lazy import Lazy, after_main_step, correct_rates, main_share, with_main_step
 from gansharing.setups.base import GenerativeSetup
-from gansharing.setups.stepping import Images, add, each, fill_gradients, frozen, main_head
+from gansharing.setups.joint import in_full_precision, joint_passes
+from gansharing.setups.stepping import Images, add, each, fill_gradients, frozen, in_full, main_head
 
 Apply = Callable[..., Any]
 
@@ -97,6 +98,8 @@ class Adversarial(GenerativeSetup):
         self._passes: tuple[Apply, ...] = (
             tuple(torch.compile(net) for net in networks) if compile else networks
         )
+        simple = type(self.augment) is Augmentation and not compile
+        self._joint = joint_passes(discriminator, loss, self.regularizers) if simple else None
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimiser a player, generator first.
@@ -105,8 +108,8 @@ class Adversarial(GenerativeSetup):
             UserError: An optimiser refuses its arguments.
         """
         return [
-            _build("optimizer_g", self.optimizer_g, self.generator, self.generator_regularizers),
-            _build("optimizer_d", self.optimizer_d, self._judge(), self.regularizers),
+            build_optimizer("optimizer_g", self.optimizer_g, self.generator, self.generator_regularizers),
+            build_optimizer("optimizer_d", self.optimizer_d, self._judge(), self.regularizers),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -148,8 +151,8 @@ class Adversarial(GenerativeSetup):
         optimizer.zero_grad()
         losses, fakes = self._discriminator_gradients(real, labels, latent)
         self._step_aside(optimizer, self._judge())
+        optimizer.zero_grad()
         if due := after_main_step(self.regularizers, self.batches):
-            optimizer.zero_grad()
             self._discriminator_penalties(due, losses, real, labels, fakes)
             self._step_aside(optimizer, self._judge())
         return losses
@@ -159,11 +162,16 @@ class Adversarial(GenerativeSetup):
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Add the gradients of the discriminator's main step; the losses, and the fakes by parts."""
         always = with_main_step(self.regularizers)
+        joint = self._joint if in_full_precision(real) else None
         losses: dict[str, Tensor] = {}
         fakes: list[Tensor] = []
         for share, x, y, z in self._parts(real, labels, latent):
             images, fake = self._fakes_to_judge(z, y)
             fakes.append(images)
+            if joint is not None:
+                self._learn(losses, share, joint.fake(images, y))
+                self._learn(losses, share, joint.real(x, y))
+                continue
             scores, studied = self._study(self.augment(x), y)
             self.augment.observe(scores.detach())
             if self.loss.compares:
@@ -198,8 +206,8 @@ class Adversarial(GenerativeSetup):
         losses = self._generator_gradients(real, labels, latent)
         average_gradients(self.generator)
         optimizer.step()
+        optimizer.zero_grad()  # the other player's step has their memory
         if due := after_main_step(self.generator_regularizers, step):
-            optimizer.zero_grad()
             self._generator_penalties(due, losses, real, labels)
             self._step_aside(self._raw_optimizer(0), self.generator)
         return losses
@@ -207,6 +215,18 @@ class Adversarial(GenerativeSetup):
     def _generator_gradients(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
         """Add the gradients of the generator's main step; the losses."""
         losses: dict[str, Tensor] = {}
+        next_judged = self.share_fakes and self.order == "gd" and self.accumulate == 1
+        if self._joint is not None and next_judged and in_full_precision(real):
+            fakes = main_head(self._fakes_to_improve(latent, labels))
+            add(losses, "loss_g", self._backward(self._joint.generator(fakes, labels)))
+        else:
+            self._improve(losses, real, labels, latent)
+        self._penalise_images(with_main_step(self.generator_regularizers), losses, real, labels)
+        return losses
+
+    def _improve(
+        self, losses: dict[str, Tensor], real: Tensor, labels: Tensor | None, latent: Tensor
+    ) -> None:
         with frozen(self.discriminator):
             for share, x, y, z in self._parts(real, labels, latent):
                 scores = self._score(self._fakes_to_improve(z, y), y)
@@ -215,8 +235,6 @@ class Adversarial(GenerativeSetup):
                     with torch.no_grad():
                         rival = self._score(self.augment(x), y)
                 add(losses, "loss_g", self._backward(share * self.loss.generator(scores, rival)))
-        self._penalise_images(with_main_step(self.generator_regularizers), losses, real, labels)
-        return losses
 
     def _generator_penalties(
         self,
@@ -261,7 +279,7 @@ class Adversarial(GenerativeSetup):
             # In full precision: squared gradients lose their small values in half.
             with torch.autocast(real.device.type, enabled=False):
                 value = penalty(
-                    lambda x: self.discriminator(self.augment(x), labels), real.float(), fake.float()
+                    lambda x: self.discriminator(self.augment(x), labels), in_full(real), in_full(fake)
                 )
             add(losses, type(penalty).__name__.lower(), self._backward(share * value))
 
@@ -276,7 +294,7 @@ class Adversarial(GenerativeSetup):
             latent = self.generator.sample_latent(len(real))
             for share, x, y, z in self._parts(real, labels, latent):
                 with torch.autocast(x.device.type, enabled=False):
-                    value = penalty(self.generator, z.float(), y)
+                    value = penalty(self.generator, in_full(z), y)
                 add(losses, type(penalty).__name__.lower(), self._backward(share * value))
 
     def _step_aside(self, optimizer: Optimizer, network: nn.Module) -> None:
@@ -322,7 +340,7 @@ class Adversarial(GenerativeSetup):
         return self._score(images, labels), {}
 
     def _learn(self, losses: dict[str, Tensor], share: float, named: dict[str, Tensor]) -> None:
-        self.manual_backward(share * sum(named.values()))
+        self.manual_backward(share * torch.stack(list(named.values())).sum())
         for name, value in named.items():
             add(losses, name, share * value.detach())
 
@@ -335,9 +353,20 @@ class Adversarial(GenerativeSetup):
         return optimizers[index]
 
 
-def _build(
+def build_optimizer(
     name: str, build: OptimizerCallable, network: nn.Module, regularizers: Sequence[Lazy]
 ) -> Optimizer:
+    """A player's optimiser, with rates corrected for the steps that lazy regularisers take more.
+
+    Args:
+        name: What a message calls the option.
+        build: Makes an optimiser of parameters.
+        network: What is trained.
+        regularizers: The player's.
+
+    Raises:
+        UserError: The optimiser refuses its arguments.
+    """
     try:
         optimizer = build(p for p in network.parameters() if p.requires_grad)
     except ValueError as error:
