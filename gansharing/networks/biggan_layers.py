@@ -43,14 +43,17 @@ class Projection(nn.Module):
         return torch.cat([self.centre + self.gain(condition), self.shift(condition)], 1)
 
     def table(self) -> Tensor:
-        """Rows ``(2 + inputs, 2 channels)``: nothing; what no condition gives; what each input adds."""
+        """Rows ``(2 + inputs, 2 channels)``: zeros; what no condition gives; what each input adds."""
         linear = torch.cat([self.gain.weight, self.shift.weight]).T
         origin = self(linear.new_zeros(1, len(linear)))
         return torch.cat([torch.zeros_like(origin), origin, linear])
 
     @torch.no_grad()
     def fill(self, table: Tensor) -> None:
-        """Take over what an affine function made of each row of another's :meth:`table`."""
+        """Take over what an affine function made of each row of another's :meth:`table`.
+
+        Without biases, what no condition gives stays as it is.
+        """
         weights, origins = (table[2:] - table[0]).T.chunk(2), table[1].chunk(2)
         for layer, weight, origin in zip((self.gain, self.shift), weights, origins, strict=True):
             raw_weight(layer).copy_(weight)
@@ -71,6 +74,11 @@ class ProjectedBatchNorm2d(ConditionalBatchNorm2d):
         nn.Module.__init__(self)  # a projection stands where the table would
         self.norm = nn.BatchNorm2d(channels, affine=False)
         self.embed = Projection(inputs, channels, spectral)  # type: ignore[assignment]
+        self.inputs, self.spectral = inputs, spectral
+
+    def resized(self, channels: int) -> "ProjectedBatchNorm2d":
+        """One as it was at first, for another number of channels."""
+        return ProjectedBatchNorm2d(channels, self.inputs, self.spectral)
 
 
 class UpBlock(nn.Module):

@@ -34,6 +34,19 @@ def convolution(
     return initialised(layer, gain, spectral)
 
 
+class ClassTable(nn.Embedding):
+    """A row for each class."""
+
+    def table(self) -> Tensor:
+        """The rows."""
+        return self.weight
+
+    @torch.no_grad()
+    def fill(self, table: Tensor) -> None:
+        """Take over what a function made of each row of another's :meth:`table`."""
+        self.weight.copy_(table)
+
+
 class ConditionalBatchNorm2d(nn.Module):
     """Batch norm whose gain and shift are looked up by class (Dumoulin et al. 2017).
 
@@ -43,9 +56,13 @@ class ConditionalBatchNorm2d(nn.Module):
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.embed = nn.Embedding(num_classes, 2 * channels)
+        self.embed = ClassTable(num_classes, 2 * channels)
         nn.init.normal_(self.embed.weight[:, :channels].detach(), 1.0, 0.02)
         nn.init.zeros_(self.embed.weight[:, channels:].detach())
+
+    def resized(self, channels: int) -> "ConditionalBatchNorm2d":
+        """One as it was at first, for another number of channels."""
+        return ConditionalBatchNorm2d(channels, self.embed.num_embeddings)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)`` by labels ``(N,)``."""

@@ -154,7 +154,7 @@ class SliceableConditionalBatchNorm2d(SwitchableBatchNorm2d):
     def folded(self, channels: int) -> Tensor:
         """The table ``(classes, 2 channels)`` of an ordinary conditional norm that computes the same."""
         norm = self.narrowed(channels)
-        gain, shift = self.modulation(self.embed.weight, channels)
+        gain, shift = self.modulation(self.embed.table(), channels)
         return torch.cat([gain * norm.weight, gain * norm.bias + shift], 1)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class SwitchableConditionalBatchNorm2d(nn.Module):
 
     def folded(self, channels: int) -> Tensor:
         """The current width's table ``(classes, 2 channels)``."""
-        return _first_of_both(self.current().embed.weight, channels)
+        return _first_of_both(self.current().embed.table(), channels)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)`` by labels ``(N,)``, with C of the current width."""
@@ -197,9 +197,10 @@ class SwitchableConditionalBatchNorm2d(nn.Module):
 
 
 def _narrow_table(norm: ConditionalBatchNorm2d, channels: int) -> ConditionalBatchNorm2d:
-    narrow = ConditionalBatchNorm2d(channels, norm.embed.num_embeddings).to(norm.embed.weight)
+    table = norm.embed.table().detach()
+    narrow = norm.resized(channels).to(table)
     narrow.norm = _narrow(norm.norm, channels, affine=False)
-    narrow.embed.weight.detach().copy_(_first_of_both(norm.embed.weight.detach(), channels))
+    narrow.embed.fill(_first_of_both(table, channels))
     return narrow
 
 

@@ -127,7 +127,7 @@ def _copy(source: nn.Module, target: nn.Module) -> None:
     if isinstance(target, ConditionalBatchNorm2d):
         assert isinstance(source, SliceableConditionalBatchNorm2d | SwitchableConditionalBatchNorm2d)
         channels = target.norm.num_features
-        target.embed.weight.copy_(source.folded(channels))
+        target.embed.fill(source.folded(channels))
         source, target = source.narrowed(channels), target.norm
     elif isinstance(source, SwitchableBatchNorm2d):
         assert isinstance(target, nn.BatchNorm2d)
