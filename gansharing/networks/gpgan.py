@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from gansharing.errors import UserError
 from gansharing.networks.base import Discriminator, Generator, pyramid_depth, require_positive
+from gansharing.networks.piecewise import leaky_relu
 
 Variant = Literal["resnet2", "resnet", "resnet4"]
 
@@ -74,7 +75,7 @@ def plan(variant: Variant, resolution: int, base_channels: int, channel_max: int
 
 def lrelu(x: Tensor) -> Tensor:
     """LeakyReLU(0.2)."""
-    return F.leaky_relu(x, 0.2)
+    return leaky_relu(x, 0.2)
 
 
 class ResidualBlock(nn.Module):

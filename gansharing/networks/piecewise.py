@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, has_torch_function_unary
 
 from gansharing.networks.base import Discriminator
 
@@ -207,6 +207,35 @@ class _Slopes(Function):
 
 def _over_pixels(x: Tensor) -> Tensor:
     return x.flatten(2).sum(2) if x.ndim > 2 else x
+
+
+def leaky_relu(x: Tensor, slope: float) -> Tensor:
+    """LeakyReLU that keeps its output, as the convolution behind it does, and not its input as well."""
+    # Modes and transforms of functions, and graphs, know PyTorch's.
+    if not torch.is_grad_enabled() or has_torch_function_unary(x) or torch.compiler.is_compiling():
+        return F.leaky_relu(x, slope)
+    out: Tensor = _LeakyReLU.apply(x, slope)
+    return out
+
+
+class _LeakyReLU(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        out = F.leaky_relu(x, slope)
+        ctx.slope = slope
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        back: Any = torch.ops.aten.leaky_relu_backward
+        out = ctx.saved_tensors[0].detach()
+
+        def scaled(x: Tensor) -> Tensor:
+            found: Tensor = back(x, out, ctx.slope, True)
+            return found
+
+        return _Linear.apply(scaled, scaled, gradients[0]), None
 
 
 class _Linear(Function):

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansharing.networks import GPGANDiscriminator
-from gansharing.networks.piecewise import scores_and_slopes
+from gansharing.networks.piecewise import leaky_relu, scores_and_slopes
 from gansharing.sharing import AdaFM, FreezeLower, Sharing, WidthWise
 
 VARIANTS = [("resnet2", 32), ("resnet", 16), ("resnet4", 64)]
@@ -97,3 +98,15 @@ def test_a_layer_costs_four_products_and_a_frozen_one_three(frozen: int) -> None
     trained = sum(p.requires_grad for p in convolutions.values())
     assert counted.count == 3 * len(convolutions) + trained
     assert all((p.grad is None) != p.requires_grad for p in net.parameters())
+
+
+def test_leaky_relu_keeps_nothing_that_the_layer_behind_it_does_not_keep() -> None:
+    x = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    out = leaky_relu(x, 0.2)
+    assert torch.equal(out, torch.nn.functional.leaky_relu(x, 0.2))
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
+        behind = (leaky_relu(x, 0.2)).square()
+    assert len(set(kept)) == 1 and len(kept) == 2
+    behind.sum().backward()
+    assert gradcheck(lambda x: leaky_relu(x, 0.2), x) and gradgradcheck(lambda x: leaky_relu(x, 0.2), x)
