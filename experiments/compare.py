@@ -44,6 +44,33 @@ def cell(values: list[float]) -> str:
     return f"{statistics.mean(values):.4g}{spread}"
 
 
+def significance(first: list[float], second: list[float]) -> float:
+    """The p of Welch's t-test that two sets of seeds have one mean; 1 without a spread to judge by."""
+    from scipy.stats import ttest_ind
+
+    if min(len(first), len(second)) < 2 or statistics.pstdev([*first]) + statistics.pstdev([*second]) == 0:
+        return 1.0
+    return float(ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def verdict(better: list[float], worse: list[float]) -> str:
+    """Whether the first set's mean is lower, beyond the noise of the seeds (p < 0.05)."""
+    if significance(better, worse) >= 0.05:
+        return "within seed noise"
+    return "holds" if statistics.mean(better) < statistics.mean(worse) else "the other way round"
+
+
+def fid(result: dict[str, Any]) -> float:
+    """FID after the last step."""
+    return result["scores"]["fid_lite"]
+
+
+def interval(results: list[dict[str, Any]]) -> str:
+    """The bootstrapped 95 % interval over generated images, averaged over the seeds."""
+    low, high = (statistics.mean(r["scores"][f"fid_lite_{end}"] for r in results) for end in ("low", "high"))
+    return f"{low:.4g} – {high:.4g}"
+
+
 def table(rows: dict[str, list[dict[str, Any]]], scores: list[str]) -> str:
     """A Markdown table: a row per configuration."""
     lines = ["| configuration | " + " | ".join(scores) + " | best FID (step) | parameters G + D | min |"]

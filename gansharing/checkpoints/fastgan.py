@@ -221,11 +221,12 @@ def fastgan_state(network: Network, part: str) -> dict[str, dict[str, Tensor]]:
     bounded = isinstance(plain, FastGANGenerator) and plain.bounded and plain.resolution < 1024
     arguments = plain.config["init_args"]
     whole = arguments["skip"] and arguments.get("decoders", True)
+    whole = whole and arguments.get("decoder_channels", 32) == 32
     if plain.resolution < 256 or bounded or not whole or "sharing" in plain.config:
         raise UserError(
             "the original of FastGAN has 256, 512 and 1024 px, tanh at 1024 alone, no layer more or less; "
             f"this is one of {plain.resolution} px{' with tanh' if bounded else ''}"
-            f"{'' if whole else ', without skip or decoders'}: use safetensors"
+            f"{'' if whole else ', without skip or its decoders'}: use safetensors"
         )
     own = plain.state_dict()
     state = {there: own[name].detach().cpu().clone() for name, (there, _) in _names(plain).items()}

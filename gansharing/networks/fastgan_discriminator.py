@@ -25,7 +25,6 @@ from gansharing.networks.fastgan_layers import (
     width,
 )
 
-_DECODER_CHANNELS = 32
 _SMALLEST, _PART = 8, 16  # sizes of the last maps, and of the map whose quadrants are decoded
 
 
@@ -69,7 +68,7 @@ def quadrant_of(x: Tensor, quadrant: int) -> Tensor:
 
 
 def _lrelu() -> nn.Module:
-    return nn.LeakyReLU(0.2)
+    return nn.LeakyReLU(0.2, inplace=True)
 
 
 def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Sequential:
@@ -91,13 +90,11 @@ class ResidualDown(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Map of 8 px to an image of ``size`` px in [-1, 1]; its channels are fixed, 32 at 128 px."""
+    """Map of 8 px to an image of ``size`` px in [-1, 1], with ``channels`` at 128 px."""
 
-    def __init__(self, inputs: int, size: int) -> None:
+    def __init__(self, inputs: int, size: int, channels: int) -> None:
         super().__init__()
-        widths = [
-            width(multiple, _DECODER_CHANNELS) for s, multiple in MULTIPLES.items() if _SMALLEST < s <= size
-        ]
+        widths = [width(multiple, channels) for s, multiple in MULTIPLES.items() if _SMALLEST < s <= size]
         self.blocks = nn.Sequential(*(UpBlock(i, o) for i, o in zip([inputs, *widths], widths, strict=False)))
         self.to_image = conv(widths[-1], 3, 3, padding=1)
 
@@ -118,17 +115,23 @@ class FastGANDiscriminator(Discriminator):
         base_channels: Channels at 64 px; at least 8 at 1024 px, 4 at 512 and 256, 2 at 128.
         skip: Have the excitations, which the original's code has here too.
         decoders: Have the decoders, which only auto-encoding needs.
+        decoder_channels: Theirs at 128 px; 32 in the original, whatever ``base_channels`` is.
 
     Raises:
         UserError: The resolution is none of these, or ``base_channels`` leaves a layer empty.
     """
 
     def __init__(
-        self, resolution: int = 256, base_channels: int = 64, skip: bool = True, decoders: bool = True
+        self,
+        resolution: int = 256,
+        base_channels: int = 64,
+        skip: bool = True,
+        decoders: bool = True,
+        decoder_channels: int = 32,
     ) -> None:
         super().__init__()
         pyramid_depth(resolution, LOWEST, HIGHEST)
-        require_positive(base_channels=base_channels)
+        require_positive(base_channels=base_channels, decoder_channels=decoder_channels)
         self.resolution, self.small = resolution, small_size(resolution)
         top = min(resolution, 256)
         sizes = [top >> step for step in range(top.bit_length()) if top >> step >= _SMALLEST]
@@ -153,9 +156,9 @@ class FastGANDiscriminator(Discriminator):
         self.feature_channels = widths[_SMALLEST]
         self.has_decoders = decoders
         if decoders:
-            self.decoder = Decoder(widths[_SMALLEST], self.small)
-            self.small_decoder = Decoder(thin[_SMALLEST], self.small)
-            self.part_decoder = Decoder(widths[_PART], self.small)
+            self.decoder = Decoder(widths[_SMALLEST], self.small, decoder_channels)
+            self.small_decoder = Decoder(thin[_SMALLEST], self.small, decoder_channels)
+            self.part_decoder = Decoder(widths[_PART], self.small, decoder_channels)
         initialise(self)
 
     def stages(self) -> Mapping[str, nn.Module]:

@@ -180,7 +180,7 @@ def test_what_the_original_does_not_have_is_not_written() -> None:
     networks: list[tuple[Network, str]] = [
         (FastGANGenerator(128, 4, 2), "128 px"),
         (FastGANGenerator(256, 4, 2, tanh="always"), "256 px with tanh"),
-        (FastGANGenerator(256, 4, 2, skip=False), "256 px, without skip or decoders"),
+        (FastGANGenerator(256, 4, 2, skip=False), "256 px, without skip or its decoders"),
         (DCGANGenerator(32, base_channels=1), "DCGANGenerator"),
     ]
     for network, said in networks:

@@ -1,0 +1,282 @@
+"""FastGAN's Table 2 in miniature: 100 faces at 64 px, with and without skip-layer excitation and decoders.
+
+The faces are Twemoji's; ten more are held out and sought in each generator's images, as the paper's Table 5
+does. Finished runs are kept and stopped ones resumed, so the command can be interrupted at will::
+
+    python experiments/fastgan.py --runs runs/fastgan --out docs/results/fastgan.md
+
+It leaves ``table.md``, ``runs.csv``, a sheet of samples, one of style mixing and one of held-out faces beside
+what the generators make of them in that folder, and copies of table and sheets beside ``--out``.
+"""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import statistics
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from compare import cell, circumstances, fid, interval, train, verdict
+from jsonargparse import auto_cli
+from torch import Tensor
+
+HERE = Path(__file__).parent / "fastgan"
+# Code points of round faces.
+FACES = [(0x1F600, 0x1F644), (0x1F910, 0x1F917), (0x1F920, 0x1F92F), (0x1F970, 0x1F97A), (0x1FAE0, 0x1FAE8)]
+HELD_OUT = 10
+_NO_SKIP = ["--model.generator.skip=false", "--model.discriminator.skip=false"]
+_NO_DECODE = ["--model.discriminator.decoders=false", "--model.tasks=[]"]
+VARIANTS = {
+    "baseline": [*_NO_SKIP, *_NO_DECODE],
+    "skip": _NO_DECODE,
+    "decode": _NO_SKIP,
+    "both": [],
+}
+# What the paper says of FID on every set of Table 2: the first is lower.
+CLAIMS = [
+    ("skip", "baseline"),
+    ("decode", "baseline"),
+    ("both", "skip"),
+    ("both", "decode"),
+    ("decode", "skip"),
+]
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def write_faces(folder: Path, images: int) -> Path:
+    """Folder of ``train/`` with so many faces and ``val/`` with ten others; whole or absent."""
+    from gansharing.data.sources import open_source
+
+    if folder.is_dir():
+        return folder
+    source = open_source("twemoji")
+    points = {item: item.name.removesuffix(".png") for item in source.items}
+    faces = [
+        item
+        for item, name in points.items()
+        if "-" not in name and any(low <= int(name, 16) <= high for low, high in FACES)
+    ][: images + HELD_OUT]
+    every = len(faces) // HELD_OUT
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    for number, item in enumerate(faces):
+        path = partial / ("val" if number % every == every // 2 else "train") / item.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source.read(item))
+    partial.chmod(0o755)
+    os.replace(partial, folder)
+    return folder
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """The 95 % interval of the mean over seeds, by Student's t."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return "–"
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values) - half:.3g} – {statistics.mean(values) + half:.3g}"
+
+
+def watched(results: list[dict[str, Any]], name: str) -> list[float]:
+    """A value of the diversity watch, by seeds."""
+    return [result["diversity"]["scores"][name] for result in results]
+
+
+def table(rows: Rows, found: dict[str, float]) -> str:
+    """A Markdown table: a row a variant, and below it what the paper says of their order."""
+    lines = [
+        "| model | FID | 95 % of samples | lowest FID (step) | LPIPS between samples | 95 % of seeds "
+        "| nearest real | held-out faces, LPIPS | parameters G + D | min |",
+        "|---" * 10 + "|",
+    ]
+    for name, results in rows.items():
+        best = [result["best"] for result in results]
+        steps = ", ".join(str(entry["step"]) for entry in best)
+        parameters = results[0]["parameters"]
+        diversity = watched(results, "lpips_lite")
+        cells = [
+            cell([*map(fid, results)]),
+            interval(results),
+            f"{cell([entry['fid_lite'] for entry in best])} ({steps})",
+            cell(diversity),
+            over_seeds(diversity),
+            cell(watched(results, "nearest_real_lite")),
+            f"{found[name]:.3f}" if name in found else "–",
+            f"{parameters['generator']:,} + {parameters['discriminator']:,}",
+            f"{statistics.mean(result['wall_seconds'] for result in results) / 60:.1f}",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    claims = [pair for pair in CLAIMS if set(pair) <= rows.keys()]
+    lines += ["", "| the paper's order | here |", "|---|---|"] if claims else []
+    for first, second in claims:
+        lines.append(
+            f"| {first} below {second} | {verdict([*map(fid, rows[first])], [*map(fid, rows[second])])} |"
+        )
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, rows: Rows, seeds: list[int]) -> None:
+    """A line per run."""
+    columns = ["lpips_lite", "intra_lpips_lite", "nearest_real_lite", "copied_lite"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", "seed", "fid_lite", "low", "high", *columns, "seconds"])
+        for name, results in rows.items():
+            for seed, result in zip(seeds, results, strict=True):
+                scores = [result["scores"][f"fid_lite{end}"] for end in ("", "_low", "_high")]
+                watch = [result["diversity"]["scores"][column] for column in columns]
+                writer.writerow([name, seed, *scores, *watch, result["wall_seconds"]])
+
+
+def seek(run: Path, faces: Path, steps: int) -> float:
+    """Seek held-out faces among a generator's images: their mean LPIPS at the end; both lie in the run."""
+    from gansharing import load
+    from gansharing.latent import project_latent
+    from gansharing.metrics.perceptual import build_distance
+    from gansharing.visual import grid, save_png
+
+    results = run / "held_out.json"
+    if not results.is_file():
+        generator, embed = load(run).requires_grad_(False), build_distance("lpips_lite").embed
+        targets = [read_face(path, generator.resolution) for path in sorted(faces.iterdir())]
+        found = [project_latent(generator, target, embed, steps) for target in targets]
+        save_png(grid(torch.cat([*targets, *(f.image for f in found)]), len(targets)), run / "held_out.png")
+        distances = {path.stem: f.end for path, f in zip(sorted(faces.iterdir()), found, strict=True)}
+        results.write_text(json.dumps({"steps": steps, "lpips_lite": distances}))
+    return statistics.mean(json.loads(results.read_text())["lpips_lite"].values())
+
+
+def read_face(path: Path, resolution: int) -> Tensor:
+    """An image as the data give it: ``(1, 3, H, W)`` in [-1, 1]."""
+    from gansharing.data.decode import Recipe, decode
+
+    pixels = torch.tensor(decode(path.read_bytes(), Recipe(resolution)))
+    return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+@torch.no_grad()
+def mixed(generator: Any, content: Tensor, style: Tensor) -> Tensor:
+    """Images of ``content`` whose excitations hear the coarse maps of ``style`` (section 4.2, figure 7)."""
+    heard: dict[Any, Tensor] = {}
+
+    def listen(module: Any, inputs: tuple[Tensor, ...]) -> None:
+        heard[module] = inputs[0]
+
+    def tell(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return heard[module], *inputs[1:]
+
+    for hook, latent in ((listen, style), (tell, content)):
+        handles = [m.register_forward_pre_hook(hook) for m in generator.excitations.values()]
+        images = generator(latent)
+        for handle in handles:
+            handle.remove()
+    return images
+
+
+def draw_mixing(run: Path, path: Path, rows: int = 4, columns: int = 6) -> None:
+    """A sheet: the left column's images in the styles of the upper row's."""
+    from gansharing import load
+    from gansharing.networks.seeded import seeded_latents
+    from gansharing.visual import grid, save_png
+
+    generator = load(run)
+    contents = seeded_latents(generator, [*range(rows)])
+    styles = seeded_latents(generator, [*range(rows, rows + columns)])
+    with torch.no_grad():
+        left, upper = generator(contents), generator(styles)
+    lines = [torch.ones_like(upper[:1]), upper]
+    for image, content in zip(left.split(1), contents.split(1), strict=True):
+        lines += [image, mixed(generator, content.expand_as(styles), styles)]
+    save_png(grid(torch.cat(lines), columns + 1), path)
+
+
+def draw_samples(runs: Sequence[Path], path: Path, columns: int = 10) -> None:
+    """A sheet of samples, one row a model."""
+    from gansharing import load
+    from gansharing.networks.seeded import seeded_latents
+    from gansharing.visual import grid, save_png
+
+    rows = []
+    for run in runs:
+        generator = load(run)
+        with torch.no_grad():
+            rows.append(generator(seeded_latents(generator, [*range(columns)])))
+    save_png(grid(torch.cat(rows), columns), path)
+
+
+def main(
+    runs: Path = Path("runs/fastgan"),
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    only: list[str] | None = None,
+    images: int = 100,
+    steps: int = 800,
+    seek_steps: int = 50,
+    options: str = "",
+    parallel: int = 2,
+    threads: int = 1,
+    out: Path | None = None,
+) -> None:
+    """Train every model on every seed, seek the held-out faces, and write table and pictures.
+
+    Args:
+        runs: Where the runs are kept, as MODEL-sSEED.
+        seeds: Seeds of weights, latents and data order.
+        only: Names of models; all when omitted.
+        images: Faces trained on.
+        steps: Steps of a run, with two validations.
+        seek_steps: Steps of seeking a face, with the first seed's models; 0 for none. The paper's 1,000.
+        options: Further options of `gansharing fit` for every run, as one string.
+        parallel: Runs at the same time.
+        threads: CPU threads of each.
+        out: Also write the Markdown to this file, and the sheets beside it.
+    """
+    chosen = {name: given for name, given in VARIANTS.items() if only is None or name in only}
+    if not chosen:
+        raise SystemExit(f"fastgan.py: no such model; choose from {', '.join(VARIANTS)}")
+    faces = write_faces(runs / "data" / f"faces-{images}", images)
+    torch.set_num_threads(threads)
+
+    def run_of(name: str, seed: int) -> Path:
+        return runs / f"{name}-s{seed}"
+
+    def fit(job: tuple[int, str]) -> dict[str, Any]:
+        seed, name = job
+        given = [f"--data.path={faces}", f"--trainer.max_steps={steps}", *chosen[name]]
+        given += [f"--trainer.val_check_interval={max(1, steps // 2)}", *shlex.split(options)]
+        return train([HERE / "mini.yaml"], seed, run_of(name, seed), given, threads)
+
+    jobs = [(seed, name) for seed in seeds for name in chosen]
+    with ThreadPoolExecutor(parallel) as workers:
+        results = dict(zip(jobs, workers.map(fit, jobs), strict=True))
+        first = [run_of(name, seeds[0]) for name in chosen] if seek_steps else []
+        sought = workers.map(lambda run: seek(run, faces / "val", seek_steps), first)
+        found = dict(zip(chosen, sought, strict=False))
+    rows = {name: [results[seed, name] for seed in seeds] for name in chosen}
+    draw_samples([run_of(name, seeds[0]) for name in chosen], runs / "fastgan_samples.png")
+    parts = [table(rows, found), f"![A row a model, seed {seeds[0]}](fastgan_samples.png)"]
+    if mixing := [name for name in chosen if name in ("both", "skip")]:
+        draw_mixing(run_of(mixing[-1], seeds[0]), runs / "fastgan_mixing.png")
+        parts.append("![Left: content; above: style](fastgan_mixing.png)")
+    if found:
+        last = [*chosen][-1]
+        shutil.copyfile(run_of(last, seeds[0]) / "held_out.png", runs / "fastgan_held_out.png")
+        parts.append(f"![Held-out faces; below what {last} finds](fastgan_held_out.png)")
+    write_csv(runs / "runs.csv", rows, seeds)
+    (runs / "table.md").write_text("\n\n".join([*parts, circumstances(results[jobs[0]], seeds)]))
+    print((runs / "table.md").read_text())
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(runs / "table.md", out)
+        for sheet in runs.glob("fastgan_*.png"):
+            shutil.copyfile(sheet, out.with_name(sheet.name))
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)

@@ -1,0 +1,106 @@
+"""FastGAN's experiments: the miniature's command, and every file of its tables."""
+
+import csv
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from gansharing.networks import FastGANGenerator
+from tests.cli.program import run
+
+ROOT = Path(__file__).parents[1] / "experiments"
+SMALL = (
+    *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.max_steps=2"),
+    *("--trainer.val_check_interval=2", "--trainer.enable_model_summary=false", "--scores.num_samples=16"),
+    *("--scores.metrics=[fid]", "--diversity.num_samples=12", "--grids.rows=1", "--data.batch_size=2"),
+    *("--model.generator.base_channels=2", "--model.discriminator.base_channels=4"),
+)
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    sys.path.insert(0, str(ROOT))
+    try:
+        spec = importlib.util.spec_from_file_location("fastgan_miniature", ROOT / "fastgan.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT))
+    return module
+
+
+def test_the_miniature_trains_seeks_and_draws(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fastgan.py"])
+    monkeypatch.setattr(script, "HELD_OUT", 2)
+    faces = script.write_faces(tmp_path / "data/faces-11", 11)
+    names = ["baseline", "both"]
+    for name in names:
+        done = run(
+            *("fit", "--config", ROOT / "fastgan/mini.yaml", "--data.path", faces, *script.VARIANTS[name]),
+            *(*SMALL, f"--trainer.default_root_dir={tmp_path / name}-s0"),
+        )
+        assert done.code == 0, done.err
+    # As a command leaves it that was interrupted after training.
+    options: dict[str, Any] = {"seeds": [0], "only": names, "images": 11, "seek_steps": 1}
+    script.main(runs=tmp_path, out=tmp_path / "docs/fastgan.md", **options)
+    assert [len(list((faces / part).iterdir())) for part in ("train", "val")] == [11, 2]
+    sizes = {
+        name: json.loads((tmp_path / f"{name}-s0/results.json").read_text())["parameters"] for name in names
+    }
+    assert sizes["baseline"]["generator"] < sizes["both"]["generator"]
+    assert sizes["baseline"]["discriminator"] < sizes["both"]["discriminator"]
+    text = (tmp_path / "docs/fastgan.md").read_text()
+    assert "| both below baseline |" not in text and "(fastgan_mixing.png)" in text
+    sheets = {"samples": (10, 2), "mixing": (7, 5), "held_out": (2, 2)}
+    for name, (across, down) in sheets.items():
+        with Image.open(tmp_path / f"docs/fastgan_{name}.png") as sheet:
+            assert (sheet.width // 64, sheet.height // 64) == (across, down)
+    rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
+    assert [row["model"] for row in rows] == ["baseline", "both"]
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-s0/**/*") if path.is_file()}
+    script.main(runs=tmp_path, **options)  # nothing is trained or sought again
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_mixing_an_image_with_itself_changes_nothing(script: ModuleType) -> None:
+    torch.manual_seed(0)
+    generator = FastGANGenerator(128, 8, 2).eval()
+    one, other = generator.sample_latent(2), generator.sample_latent(2)
+    assert torch.equal(script.mixed(generator, one, one), generator(one))
+    made = script.mixed(generator, one, other)
+    assert not torch.allclose(made, generator(one)) and not torch.allclose(made, generator(other))
+
+
+def test_the_table_reads_all_seeds(script: ModuleType) -> None:
+    def result(value: float, lpips: float) -> dict[str, Any]:
+        scores = {"fid_lite": value, "fid_lite_low": value - 2, "fid_lite_high": value + 4}
+        watch = {"lpips_lite": lpips, "nearest_real_lite": 0.25}
+        return {
+            "scores": scores,
+            "best": {"fid_lite": value - 1, "step": 40},
+            "diversity": {"scores": watch},
+            "parameters": {"generator": 1000, "discriminator": 2000},
+            "wall_seconds": 90,
+        }
+
+    rows = {
+        "baseline": [result(30.0 + i, 0.2 + i / 10) for i in range(3)],
+        "both": [result(10.0 + i, 0.5) for i in range(3)],
+        "skip": [result(10.5 + i, 0.5) for i in range(3)],
+    }
+    lines = script.table(rows, {"both": 0.125}).splitlines()
+    # Student's t of two degrees of freedom: 4.303 * 0.1 / sqrt(3)
+    assert "31 ± 1 | 29 – 35 | 30 ± 1 (40, 40, 40) | 0.3 ± 0.1 | 0.0516 – 0.548 | 0.25 ± 0 | – " in lines[2]
+    assert "| 0.125 | 1,000 + 2,000 | 1.5 |" in lines[3]
+    assert "| skip below baseline | holds |" in lines
+    assert "| both below skip | within seed noise |" in lines
