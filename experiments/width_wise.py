@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from compare import cell, circumstances, train
+from compare import cell, circumstances, fid, interval, significance, train, verdict
 from jsonargparse import auto_cli
 
 HERE = Path(__file__).parent / "width_wise"
@@ -160,33 +160,6 @@ def write_letters(folder: Path) -> Path:
     partial.chmod(0o755)
     os.replace(partial, folder)
     return folder
-
-
-def significance(first: list[float], second: list[float]) -> float:
-    """The p of Welch's t-test that two sets of seeds have one mean; 1 without a spread to judge by."""
-    from scipy.stats import ttest_ind
-
-    if min(len(first), len(second)) < 2 or statistics.pstdev([*first]) + statistics.pstdev([*second]) == 0:
-        return 1.0
-    return float(ttest_ind(first, second, equal_var=False).pvalue)
-
-
-def verdict(better: list[float], worse: list[float]) -> str:
-    """Whether the first set's mean is lower, beyond the noise of the seeds (p < 0.05)."""
-    if significance(better, worse) >= 0.05:
-        return "within seed noise"
-    return "holds" if statistics.mean(better) < statistics.mean(worse) else "the other way round"
-
-
-def fid(result: dict[str, Any]) -> float:
-    """FID after the last step."""
-    return result["scores"]["fid_lite"]
-
-
-def interval(results: list[dict[str, Any]]) -> str:
-    """The bootstrapped 95 % interval over generated images, averaged over the seeds."""
-    low, high = (statistics.mean(r["scores"][f"fid_lite_{end}"] for r in results) for end in ("low", "high"))
-    return f"{low:.4g} – {high:.4g}"
 
 
 def table(target: str, rows: dict[str, list[dict[str, Any]]]) -> str:

@@ -1,0 +1,192 @@
+"""SlimGAN's Table 4 in miniature: individual networks, a slimmable one, and each of its ablations.
+
+A small SNDCGAN learns Twemoji at 32 px: four widths by themselves, and all four in one generator, by every
+way of the table, on several seeds. Finished runs are kept and stopped ones resumed, so the command can be
+interrupted at will::
+
+    python experiments/slimgan.py --runs runs/slimgan
+
+It leaves ``table.md`` and ``runs.csv`` in that folder.
+"""
+
+import csv
+import shlex
+import shutil
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from compare import cell, circumstances, train, verdict
+from jsonargparse import auto_cli
+
+HERE = Path(__file__).parent / "slimgan"
+WIDTHS = (0.25, 0.5, 0.75, 1.0)
+CHANNELS = 64  # of both networks in mini.yaml and individual_mini.yaml
+
+# Rows of Table 4 with one generator: files that are laid over mini.yaml.
+SLIMMABLE = {
+    "slimmable_g": ["slimmable_g"],
+    "shared_d": ["no_distillation"],
+    "slimgan": [],
+    "same_d": ["same_d"],
+    "slimmable_d": ["slimmable_d"],
+    "distillation_only": ["distillation_only"],
+    "naive": ["naive_distillation"],
+}
+# Rows with a generator for each width, by whether its discriminator is as narrow.
+INDIVIDUAL = {"individual": True, "individual_f": False}
+ROWS = [*INDIVIDUAL, *SLIMMABLE]
+
+# What the paper says, as (score, row, row): that of the first row is lower.
+CLAIMS = [
+    ("mIC", "slimgan", "shared_d"),
+    ("0.25", "slimgan", "individual"),
+    ("AVG", "slimgan", "individual"),
+    ("AVG", "shared_d", "slimmable_g"),
+    ("AVG", "slimgan", "same_d"),
+    ("AVG", "slimgan", "slimmable_d"),
+    ("AVG", "slimgan", "distillation_only"),
+]
+
+
+def jobs_of(row: str) -> list[tuple[str, list[str], list[str]]]:
+    """Runs of a row: their name, the files laid over mini.yaml, further options."""
+    if row in SLIMMABLE:
+        return [(row, SLIMMABLE[row], [])]
+    jobs = []
+    for width in WIDTHS:
+        narrow = int(CHANNELS * width)
+        judge = narrow if INDIVIDUAL[row] else CHANNELS
+        # At full width both rows are the same run.
+        name = f"{row if width < 1 else 'individual'}-{width:g}"
+        options = [f"--model.generator.channels={narrow}", f"--model.discriminator.channels={judge}"]
+        jobs.append((name, ["individual_mini"], options))
+    return jobs
+
+
+def scores_of(row: str, results: list[dict[str, Any]]) -> dict[str, float]:
+    """FID by width (``0.25`` ... ``1``) with the ends of its interval, their mean ``AVG``, and ``mIC``."""
+    found = {}
+    for number, width in enumerate(WIDTHS):
+        scores = results[number if row in INDIVIDUAL else 0]["scores"]
+        suffix = "" if row in INDIVIDUAL or width == 1 else f"/{width:g}"
+        for end in ("", "_low", "_high"):
+            found[f"{width:g}{end}"] = scores[f"fid_lite{end}{suffix}"]
+    found["AVG"] = statistics.mean(found[f"{width:g}"] for width in WIDTHS)
+    found["minutes"] = sum(result["wall_seconds"] for result in results) / 60
+    return found if row in INDIVIDUAL else found | {"mIC": results[0]["scores"]["mic_lite"]}
+
+
+def column(seeds: list[dict[str, float]], name: str) -> list[float]:
+    """A score on every seed; empty where a row has none."""
+    return [scores[name] for scores in seeds if name in scores]
+
+
+def over_seeds(values: list[float]) -> str:
+    """Student's 95 % interval of the mean over seeds."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return "–"
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values) - half:.4g} – {statistics.mean(values) + half:.4g}"
+
+
+def table(rows: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: scores by row and width, their intervals, and what became of the paper's claims."""
+    columns = [*(f"{width:g}" for width in WIDTHS), "AVG", "mIC"]
+    head = "| | " + " | ".join(f"{name}x" if name[0] in "01" else name for name in columns)
+    lines = [f"{head} | min |", "|---" * (len(columns) + 2) + "|"]
+    for row, seeds in rows.items():
+        values = [column(seeds, name) for name in columns]
+        cells = [cell(v) if v else "–" for v in values]
+        minutes = statistics.mean(column(seeds, "minutes"))
+        lines.append(f"| {row} | {' | '.join(cells)} | {minutes:.1f} |")
+    lines += [
+        "",
+        "95 % intervals: of FID over generated images, averaged over the seeds; of mIC over seeds.",
+        "",
+    ]
+    lines += [f"{head} |", "|---" * (len(columns) + 1) + "|"]
+    for row, seeds in rows.items():
+        ends = [[statistics.mean(column(seeds, f"{w:g}_{e}")) for e in ("low", "high")] for w in WIDTHS]
+        cells = [f"{low:.4g} – {high:.4g}" for low, high in ends]
+        lines.append(f"| {row} | {' | '.join(cells)} | – | {over_seeds(column(seeds, 'mIC'))} |")
+    claims = [claim for claim in CLAIMS if set(claim[1:]) <= rows.keys()]
+    lines += ["", "| the paper's order | here |", "|---|---|"] if claims else []
+    for name, first, second in claims:
+        found = verdict(column(rows[first], name), column(rows[second], name))
+        what = "mIC" if name == "mIC" else f"FID {name}{'' if name == 'AVG' else 'x'}"
+        lines.append(f"| {what}: {first} below {second} | {found} |")
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, rows: dict[str, list[dict[str, float]]], seeds: list[int]) -> None:
+    """A line per row and seed."""
+    names = [f"{width:g}{end}" for width in WIDTHS for end in ("", "_low", "_high")]
+    names += ["AVG", "mIC", "minutes"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "seed", *names])
+        for row, found in rows.items():
+            for seed, scores in zip(seeds, found, strict=True):
+                writer.writerow([row, seed, *(scores.get(name, "") for name in names)])
+
+
+def main(
+    runs: Path = Path("runs/slimgan"),
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    only: list[str] | None = None,
+    steps: int | None = None,
+    options: str = "",
+    parallel: int = 2,
+    threads: int = 1,
+    out: Path | None = None,
+) -> None:
+    """Train every row of the table on every seed, and write the table.
+
+    Args:
+        runs: Where the runs are kept: ROW-sSEED, and ROW-WIDTH-sSEED of individual networks.
+        seeds: Seeds of weights, latents and data order.
+        only: Names of rows; all when omitted.
+        steps: Generator steps; mini.yaml's when omitted.
+        options: Further options of `gansharing fit` for every run, as one string.
+        parallel: Runs at the same time.
+        threads: CPU threads of each.
+        out: Also write the Markdown to this file.
+    """
+    chosen = [row for row in ROWS if only is None or row in only]
+    if not chosen or (only and set(only) - set(ROWS)):
+        raise SystemExit(f"slimgan.py: no such row; choose from {', '.join(ROWS)}")
+    more = [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}"] if steps else []
+    more += shlex.split(options)
+    jobs = {
+        (name, seed): (files, given)
+        for seed in seeds
+        for row in chosen
+        for name, files, given in jobs_of(row)
+    }
+
+    def one(job: tuple[str, int]) -> dict[str, Any]:
+        (name, seed), (files, given) = job, jobs[job]
+        configs = [HERE / f"{file}.yaml" for file in ("base", "mini", *files)]
+        return train(configs, seed, runs / f"{name}-s{seed}", [*given, *more], threads)
+
+    with ThreadPoolExecutor(parallel) as pool:
+        results = dict(zip(jobs, pool.map(one, jobs), strict=True))
+    rows = {
+        row: [scores_of(row, [results[name, seed] for name, _, _ in jobs_of(row)]) for seed in seeds]
+        for row in chosen
+    }
+    text = "\n\n".join([table(rows), circumstances(next(iter(results.values())), seeds)])
+    write_csv(runs / "runs.csv", rows, seeds)
+    (runs / "table.md").write_text(text)
+    print(text)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(runs / "table.md", out)
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
