@@ -9,10 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gansharing.errors import UserError
 from gansharing.networks.init import dcgan_init
+from gansharing.networks.norm_gate import norm_gate
+from gansharing.networks.spectral_norm import spectral_norm
+from gansharing.networks.up_conv import up_conv3x3
 
 Noise = Literal["random", "const", "none"]
 Statistics = Literal["running", "batch"]
@@ -59,14 +61,25 @@ def initialise(network: nn.Module, spectral: bool = True) -> None:
             spectral_norm(module)
 
 
-class Norm(nn.BatchNorm2d):
-    """Batch norm that can use the batch's own statistics in eval mode too, keeping nothing of them."""
+class GatedNorm(nn.BatchNorm2d):
+    """Batch norm and the gate after it; it can use the batch's own statistics in eval mode too.
+
+    The gate is ``a sigmoid(b)`` with ``a`` the first half of the channels and ``b`` the second.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
 
     def forward(self, input: Tensor, statistics: Statistics = "running") -> Tensor:
-        """Normalise ``(N, C, H, W)``."""
-        if self.training or statistics == "running":
-            return super().forward(input)
-        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        """Normalise ``(N, 2C, H, W)`` and map to ``(N, C, H, W)``; eval mode keeps nothing of the batch."""
+        if not self.training and statistics == "running":
+            return F.glu(super().forward(input), dim=1)
+        running = None
+        if self.training:
+            running = self.running_mean, self.running_var
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        return norm_gate(input, self.weight, self.bias, running, self.momentum, self.eps)
 
 
 class NoiseInjection(nn.Module):
@@ -80,36 +93,44 @@ class NoiseInjection(nn.Module):
         self.register_buffer("const", torch.randn(size, size))
 
     def forward(self, x: Tensor, noise: Noise | Tensor) -> Tensor:
-        """Add to ``(N, C, H, W)``: a drawn map, the fixed one, none, or the given ``(N, 1, H, W)``."""
-        if isinstance(noise, Tensor):
-            return x + self.strength * noise
-        if noise == "none":
+        """Add to ``(N, C, H, W)``: a drawn map, the fixed one, none, or the given ``(N, 1, H, W)``.
+
+        In train mode ``x`` is written to.
+        """
+        if isinstance(noise, str) and noise == "none":
             return x
-        drawn = noise == "random"
-        maps = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype) if drawn else self.const
-        return x + self.strength * maps
+        if noise == "random":
+            noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
+        maps = (self.strength * (self.const if isinstance(noise, str) else noise)).to(x.dtype)
+        return x.add_(maps) if self.training else x + maps
 
 
 class GatedConv(nn.Module):
     """Convolution to twice the channels, noise if there is any, batch norm, gated linear unit.
 
-    The gate is ``a sigmoid(b)`` with ``a`` the first half of the channels and ``b`` the second.
+    Args:
+        conv: The convolution.
+        noise_size: Side of the map, where noise is added.
+        up: Double height and width (nearest) first; ``conv`` is 3x3 then.
     """
 
-    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, noise_size: int | None = None) -> None:
+    def __init__(
+        self, conv: nn.Conv2d | nn.ConvTranspose2d, noise_size: int | None = None, up: bool = False
+    ) -> None:
         super().__init__()
-        self.conv = conv
+        self.conv, self.up = conv, up
         self.noise = None if noise_size is None else NoiseInjection(noise_size)
-        self.norm = Norm(conv.out_channels)
+        self.norm = GatedNorm(conv.out_channels)
 
     def forward(
         self, x: Tensor, noise: Noise | Tensor = "none", statistics: Statistics = "running"
     ) -> Tensor:
         """Map ``(N, C, H, W)`` to half of the convolution's channels."""
-        x = self.conv(x)
+        x = up_conv3x3(x, self.conv.weight) if self.up else self.conv(x)
         if self.noise is not None:
             x = self.noise(x, noise)
-        return F.glu(self.norm(x, statistics), dim=1)
+        out: Tensor = self.norm(x, statistics)
+        return out
 
 
 class UpBlock(nn.Module):
@@ -124,8 +145,8 @@ class UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, noise_size: int | None = None) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            GatedConv(conv(channels, 2 * outputs, 3, padding=1), noise_size)
-            for channels in ([inputs] if noise_size is None else [inputs, outputs])
+            GatedConv(conv(channels, 2 * outputs, 3, padding=1), noise_size, up=index == 0)
+            for index, channels in enumerate([inputs] if noise_size is None else [inputs, outputs])
         )
         self.injections = 0 if noise_size is None else len(self.convs)
 
@@ -133,7 +154,6 @@ class UpBlock(nn.Module):
         self, x: Tensor, noises: Sequence[Noise | Tensor] = (), statistics: Statistics = "running"
     ) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, C', 2H, 2W)``; ``noises`` has one entry an injection."""
-        x = F.interpolate(x, scale_factor=2, mode="nearest")
         for index, gated in enumerate(self.convs):
             x = gated(x, noises[index] if self.injections else "none", statistics)
         return x

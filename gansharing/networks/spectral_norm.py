@@ -1,0 +1,111 @@
+"""Spectral norm (Miyato et al. 2018, section 2.1 and algorithm 1) in fewer passes over the weight.
+
+torch's parametrisation reads a weight three times for its norm, makes half a dozen tensors of its size on the
+way back, and copies a weight in channels-last memory first. The same numbers come of two reads, and of three
+passes back; that counts where weights are large and maps are small.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.overrides import has_torch_function
+
+from gansharing.networks.derivatives import as_written
+
+_EPS = 1e-12
+
+
+def spectral_norm(module: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Divide ``module.weight`` by its largest singular value, as torch's ``spectral_norm`` does.
+
+    Parameters and buffers have the names and values that torch gives them: fifteen power iterations at the
+    start, and one a forward in train mode.
+    """
+    outputs = 1 if isinstance(module, nn.ConvTranspose2d) else 0
+    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight, 1, outputs, _EPS))
+
+
+class SpectralNorm(_SpectralNorm):
+    """torch's parametrisation of a convolution's weight, computed faster in train mode on the CPU."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Map ``(O, I, K, K)``, or a transposed convolution's ``(I, O, K, K)``, to the same."""
+        here = weight.device.type == "cpu" and not torch.compiler.is_compiling()
+        if self.training and here and not has_torch_function((weight,)):
+            return self._divided(weight)
+        normal: Tensor = super().forward(weight)
+        return normal
+
+    def _divided(self, weight: Tensor) -> Tensor:
+        with torch.no_grad():
+            matrices = _matrices(weight, self.dim)
+            v = _as_columns(self._v, weight, self.dim)
+            u = F.normalize((matrices @ v[..., None]).sum(0)[:, 0], dim=0, eps=self.eps)
+            v = u @ matrices
+            sigma = v.norm()
+            v = v / sigma.clamp(min=self.eps)
+            self._u.copy_(u)
+            self._v.copy_(_as_vector(v, weight, self.dim))
+        normal: Tensor = _Divided.apply(weight, u, v, sigma, self.dim)
+        return normal
+
+
+class _Divided(Function):
+    """``weight / (u^T W v)`` with given singular vectors, which take no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, dim: int) -> Tensor:
+        ctx.save_for_backward(weight, u, v, sigma)
+        ctx.dim = dim
+        return weight / sigma
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        weight, u, v, sigma = ctx.saved_tensors
+        (gradient,), dim = gradients, ctx.dim
+        if torch.is_grad_enabled():
+            (found,) = as_written(
+                lambda w: w / ((u @ _matrices(w, dim)) * v).sum(), (weight,), gradient, (True,)
+            )
+            return found, None, None, None, None
+        order = torch.channels_last if _last(weight) else torch.contiguous_format
+        gradient = gradient.contiguous(memory_format=order)
+        share = torch.dot(_flat(gradient, weight), _flat(weight, weight)) / sigma.square()
+        slope = gradient / sigma
+        _matrices(slope, dim).addcmul_(u[:, None], (-share * v)[:, None])
+        return slope, None, None, None, None
+
+
+def _last(weight: Tensor) -> bool:
+    """It is stored with its channels last, and only so."""
+    return not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def _flat(x: Tensor, weight: Tensor) -> Tensor:
+    return (x.permute(0, 2, 3, 1) if _last(weight) else x).reshape(-1)
+
+
+def _matrices(x: Tensor, dim: int) -> Tensor:
+    """``(B, O, J)`` without a copy, whose columns side by side are the matrix, but for their order."""
+    if dim == 0:
+        return (x.permute(0, 2, 3, 1) if _last(x) else x).flatten(1)[None]
+    return x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2) if _last(x) else x.flatten(2)
+
+
+def _as_columns(v: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """The buffer ``_v`` as ``(B, J)`` in the order of :func:`_matrices`."""
+    if dim == 1:
+        return v.view(len(weight), -1)
+    return v.view(weight.shape[1], -1).T.reshape(1, -1) if _last(weight) else v[None]
+
+
+def _as_vector(columns: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """The way back."""
+    if dim == 0 and _last(weight):
+        columns = columns.view(-1, weight.shape[1]).T
+    return columns.reshape(-1)
