@@ -35,8 +35,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("photos") / "512", count=8, size=512)
 
 
-# These are laid over one another: tests/test_width_wise.py, tests/test_adafm.py.
-ALONE = [path for path in EXPERIMENTS if path.parent.name not in ("width_wise", "adafm", "slimgan")]
+# Files that are laid over one another have tests of their own.
+TOGETHER = ("width_wise", "adafm", "fastgan", "slimgan")
+ALONE = [path for path in EXPERIMENTS if path.parent.name not in TOGETHER]
 
 
 @pytest.mark.parametrize("experiment", ALONE, ids=lambda path: str(path.relative_to(ROOT)))
