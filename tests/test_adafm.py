@@ -19,15 +19,8 @@ from tests.cli.program import Outcome, run, write_images
 
 FILES = Path(__file__).parents[1] / "experiments" / "adafm"
 METHODS = [
-    "our",
-    "official",
-    "our_fs",
-    "smallhead",
-    "gphead",
-    "transfergan",
-    "freezed",
-    "gpgan",
-    "scratch",
+    *("our", "official", "our_fs", "smallhead", "scratch"),
+    *("gphead", "transfergan", "freezed", "gpgan", "minegan"),
 ]
 GENERAL = ["resnet_3", "resnet_4", "resnet_5", "conv_img"]
 JUDGE = ["conv_img", *(f"resnet_{i}" for i in range(6))]
@@ -94,7 +87,7 @@ def test_a_method_starts(method: str, pair: tuple[Path, Path], photos: Path, tmp
     plain = [p for stage in stages for n, p in stage.named_parameters() if not n.endswith(("l1", "l2"))]
     assert found["sharing"]["generator"]["shared"] == sum(p.numel() for p in plain)
     # D2, but where the discriminator is trained whole or FreezeD freezes four groups
-    count = 0 if method in ("transfergan", "gpgan", "scratch") else 4 if method == "freezed" else 2
+    count = 0 if method in ("transfergan", "gpgan", "scratch", "minegan") else 4 if method == "freezed" else 2
     judge = list(GPGANDiscriminator(32, base_channels=2).stages().values())[:count]
     size = sum(p.numel() for stage in judge for p in stage.parameters())
     assert found["sharing"]["discriminator"]["shared"] == size

@@ -86,14 +86,15 @@ class DampedGain(nn.Module):
     """The head's last layer: a layer norm over each map, then a large gain with a small gradient.
 
     In value ``(weight + 0.01) n + beta``; the features get the gradient through the 0.01 alone. ``weight``
-    starts near 1000, so the head learns from a hundred-thousandth of its true gradient.
+    starts near ``gain``, 1000 in the original, where the head learns from a hundred-thousandth of its true
+    gradient.
     """
 
-    def __init__(self, channels: int, size: int) -> None:
+    def __init__(self, channels: int, size: int, gain: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm([size, size])
-        self.weight = nn.Parameter(1000 + torch.randn(channels))
-        self.beta = nn.Parameter(torch.randn(channels))
+        self.weight = nn.Parameter(gain + gain / 1000 * torch.randn(channels))
+        self.beta = nn.Parameter(gain / 1000 * torch.randn(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to the same shape."""
@@ -136,6 +137,8 @@ class SmallHeadGenerator(Generator):
         style_dim: Length of a style.
         mapping_layers: Layers from the latent to the style.
         base_channels: Channels before ``conv_img``; the head has eight times as many.
+        gain: Deviation of the features that the head hands on. It hardly moves in training, so it must be
+            near that of the source's features before ``resnet_3``; 1000 is the original's.
 
     Raises:
         UserError: The resolution is none of these, or a size leaves a layer empty.
@@ -148,6 +151,7 @@ class SmallHeadGenerator(Generator):
         style_dim: int = 256,
         mapping_layers: int = 8,
         base_channels: int = 64,
+        gain: float = 1000.0,
     ) -> None:
         super().__init__()
         pyramid_depth(resolution, lowest=32, highest=256)
@@ -165,7 +169,7 @@ class SmallHeadGenerator(Generator):
         self.fc = nn.Linear(latent_dim, width * self.size**2)
         self.style_0 = StyleBlock(width, style_dim, 2 * self.size)
         self.style_1 = StyleBlock(width, style_dim, 4 * self.size)
-        self.gain = DampedGain(width, 4 * self.size)
+        self.gain = DampedGain(width, 4 * self.size, gain)
         for group in _GROUPS:
             outputs = width >> (group - 2)
             add_group(self, group, [2 * outputs, outputs, outputs])
@@ -195,7 +199,7 @@ class SmallHeadGenerator(Generator):
 
     def content(self, latent: Tensor) -> Tensor:
         """Map latents ``(N, latent_dim)`` to the coarsest features ``(N, C, size, size)``."""
-        return self.fc(latent).view(len(latent), -1, self.size, self.size)
+        return self.fc(latent).unflatten(1, (-1, self.size, self.size))
 
     def synthesis(self, content: Tensor, styles: Tensor, noise: Noise | None = None) -> Tensor:
         """Features of :meth:`content` and styles of :meth:`style`, also of different latents, to images.

@@ -1,0 +1,265 @@
+"""Zhao et al.'s comparisons in miniature: one source, a target of 1,000 and one of 25 images, every method.
+
+A small GP-GAN learns Twemoji and is taken to a part of OpenMoji by the methods of ``experiments/adafm``, on
+several seeds, each with images of its own; FID is taken against all of OpenMoji. Finished runs are kept and
+stopped ones resumed, so the command can be interrupted at will::
+
+    python experiments/adafm.py --runs runs/adafm --out docs/results/adafm.md
+
+It leaves ``table.md``, ``runs.csv`` and a sheet of images a target in that folder, and copies of table and
+sheets beside ``--out``.
+"""
+
+import csv
+import shlex
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from compare import cell, circumstances, fid, interval, train, verdict
+from jsonargparse import auto_cli
+
+HERE = Path(__file__).parent / "adafm"
+Result = dict[str, Any] | None  # None: the run diverged
+_GPGAN = {"resolution": 32, "base_channels": 8, "channel_max": 64, "latent_dim": 64}
+_HEAD = {"resolution": 32, "base_channels": 8, "style_dim": 64, "mapping_layers": 4, "latent_dim": 64}
+# Title, the files laid over base.yaml, the target's options.
+METHODS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
+    "transfergan": ("TransferGAN", ["transfergan"], _GPGAN),
+    "scratch": ("Scratch", ["scratch"], _HEAD),
+    "gpgan": ("GP-GAN", ["gpgan"], _GPGAN),
+    "gphead": ("GPHead", ["gphead"], _GPGAN),
+    "smallhead": ("SmallHead", ["smallhead"], _HEAD),
+    "our": ("Our", ["our"], _HEAD),
+    "our_d5": ("Our-G4D5", ["our", "d5"], _HEAD),
+    "our_fs": ("Our, FS for AdaFM", ["our_fs"], _HEAD),
+    "freezed": ("FreezeD", ["freezed"], _GPGAN),
+    "minegan": ("MineGAN", ["minegan"], _GPGAN),
+}
+# Where the paper freezes part of the discriminator, it freezes more of it for 25 images: D6.
+_GENERAL = {"gphead", "smallhead", "our", "our_fs"}
+TARGETS = {
+    "1000": [name for name in METHODS],
+    "25": [name for name in METHODS if name != "our_d5"],
+}
+# The first has the lower FID, and where the paper says so.
+CLAIMS: dict[str, list[tuple[str, str, str]]] = {
+    "1000": [
+        ("our", "transfergan", "Table 1"),
+        ("our", "scratch", "Tables 1 and 3"),
+        ("smallhead", "gphead", "Table 2, small sets"),
+        ("smallhead", "gpgan", "Table 2, small sets"),
+        ("our", "smallhead", "Table 2"),
+        ("our", "gphead", "Table 2"),
+        ("our", "our_fs", "Figure 7"),
+        ("our_d5", "our", "Table 3, Flowers and Cathedral"),
+        ("our", "freezed", "expected in section 2.2"),
+        ("our", "minegan", "expected in section 2.2"),
+    ],
+    "25": [
+        ("our", "transfergan", "expected in section 2.2"),
+        ("our", "freezed", "expected in section 2.2"),
+        ("our", "minegan", "expected in section 2.2"),
+    ],
+}
+
+
+def gain_of(source: Path) -> float:
+    """Deviation of the source's features where a small head hands over, which it must begin with."""
+    import torch
+
+    from gansharing import load
+    from gansharing.networks.seeded import seeded_latents
+
+    generator: Any = load(source)
+    seen: list[float] = []
+    generator.resnet_3_0.register_forward_pre_hook(lambda _, args: seen.append(float(args[0].std())))
+    with torch.no_grad():
+        generator(seeded_latents(generator, list(range(256))))
+    return round(seen[0], 3)
+
+
+def best_fid(result: dict[str, Any]) -> float:
+    """The lowest FID of a run's validations, as Table 3 has it."""
+    return result["best"]["fid_lite"]
+
+
+def diversity(name: str) -> Callable[[dict[str, Any]], float]:
+    """Reads one of the diversity scores after the last step."""
+    return lambda result: result["diversity"]["scores"][name]
+
+
+lpips = diversity("lpips_lite")
+COLUMNS = {
+    "best FID": best_fid,
+    "LPIPS of pairs": lpips,
+    "within clusters": diversity("intra_lpips_lite"),
+    "copied": diversity("copied_lite"),
+}
+
+
+def judged(better: list[Result], worse: list[Result], value: Callable[[dict[str, Any]], float]) -> str:
+    """Whether the first has the lower values; a method all of whose runs diverged has lost."""
+    first, second = (list(map(value, filter(None, results))) for results in (better, worse))
+    if not first or not second:
+        return "both failed" if not first + second else "holds" if first else "the other way round"
+    return verdict(first, second)
+
+
+def row(title: str, results: list[Result]) -> str:
+    """A method's line."""
+    done = [result for result in results if result]
+    if not done:
+        return f"| {title} | failed |" + " – |" * (len(COLUMNS) + 3)
+    failed = f", {len(results) - len(done)} of {len(results)} failed" if len(done) < len(results) else ""
+    values = [cell([value(result) for result in done]) for value in COLUMNS.values()]
+    minutes = statistics.mean(result["wall_seconds"] for result in done) / 60
+    trained = done[0]["sharing"]["generator"]["domain"]
+    cells = [f"{trained:,}", cell(list(map(fid, done))) + failed, interval(done), *values, f"{minutes:.1f}"]
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def table(target: str, rows: dict[str, list[Result]]) -> str:
+    """A Markdown table of one target, and what became of the paper's orders."""
+    lines = [
+        f"### {int(target):,} images",
+        "",
+        f"| method | trained | FID | 95 % of samples | {' | '.join(COLUMNS)} | min |",
+        "|---" * (len(COLUMNS) + 5) + "|",
+        *(row(METHODS[name][0], results) for name, results in rows.items()),
+    ]
+    claims = [claim for claim in CLAIMS[target] if {claim[0], claim[1]} <= rows.keys()]
+    if claims:
+        lines += [
+            "",
+            "| the paper's order | from | FID | best FID | more diverse (LPIPS) |",
+            "|---" * 5 + "|",
+        ]
+    for first, second, where in claims:
+        a, b = rows[first], rows[second]
+        found = [judged(a, b, fid), judged(a, b, best_fid), judged(a, b, lambda r: -lpips(r))]
+        lines.append(f"| {METHODS[first][0]} below {METHODS[second][0]} | {where} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def write_sheet(path: Path, runs: dict[str, Path], columns: int = 8) -> None:
+    """A row of training images, then one a method: its first images after the last step."""
+    from PIL import Image, ImageDraw
+
+    pictures = {"real": next(iter(runs.values())) / "images" / "real.png"}
+    for name, run in runs.items():
+        pictures |= {METHODS[name][0]: max((run / "images").glob("step_*[0-9].png"), default=Path())}
+    pictures = {title: picture for title, picture in pictures.items() if picture.is_file()}
+    sheet = Image.new("RGB", (130 + 34 * columns, 34 * len(pictures)), "white")
+    for line, (title, picture) in enumerate(pictures.items()):
+        with Image.open(picture) as tiles:
+            sheet.paste(tiles.crop((0, 0, 34 * columns - 2, 32)), (130, 34 * line))
+        ImageDraw.Draw(sheet).text((4, 34 * line + 10), title, "black")
+    sheet.save(path)
+
+
+def write_csv(path: Path, results: dict[tuple[str, str, int], Result]) -> None:
+    """A line per run."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["target", "method", "seed", "status", "fid_lite", *COLUMNS, "best step"])
+        for (target, method, seed), result in results.items():
+            line = [target, method, seed, "finished" if result else "failed"]
+            if result:
+                line += [fid(result), *(value(result) for value in COLUMNS.values()), result["best"]["step"]]
+            writer.writerow(line)
+
+
+def train_or_fail(files: list[Path], seed: int, run: Path, options: list[str], threads: int) -> Result:
+    """As ``train``; None where the losses have become infinite, which the paper calls failed too."""
+    try:
+        return train(files, seed, run, options, threads)
+    except subprocess.CalledProcessError:
+        if "training has diverged" not in (run / "output.log").read_text():
+            raise
+        return None
+
+
+def main(
+    runs: Path = Path("runs/adafm"),
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    targets: list[str] = ["1000", "25"],  # noqa: B006
+    only: list[str] | None = None,
+    steps: int = 500,
+    source_steps: int = 5000,
+    options: str = "",
+    parallel: int = 2,
+    threads: int = 1,
+    out: Path | None = None,
+) -> None:
+    """Train the source, then every method on every target and seed, and write tables and sheets.
+
+    Args:
+        runs: Where the runs are kept: source, TARGET-METHOD-sSEED.
+        seeds: Seeds of weights, latents, data order and of which images are the target's.
+        targets: 1000 and 25 images.
+        only: Names of methods; all when omitted.
+        steps: Steps of a transfer, with four validations.
+        source_steps: Steps of the source.
+        options: Further options of `gansharing fit` for every run, as one string.
+        parallel: Transfers at the same time.
+        threads: CPU threads of each.
+        out: Also write the Markdown to this file, and the sheets beside it.
+    """
+    from gansharing.data.sources import open_source
+
+    if unknown := (set(only or []) - METHODS.keys()) | (set(targets) - TARGETS.keys()):
+        raise SystemExit(f"adafm.py: no {', '.join(sorted(unknown))}; methods are {', '.join(METHODS)}")
+    more, source, pool = shlex.split(options), runs / "source", len(open_source("openmoji").items)
+    lengths = [f"--trainer.max_steps={source_steps}", f"--trainer.val_check_interval={source_steps // 2}"]
+    train([HERE / "mini_source.yaml"], 0, source, [*lengths, *more], threads)
+    gain = gain_of(source)
+
+    def transfer(job: tuple[str, str, int]) -> Result:
+        target, method, seed = job
+        _, laid, network = METHODS[method]
+        sizes = network | ({"gain": gain} if network is _HEAD else {})
+        # A share that makes exactly so many of the pool's images.
+        given = [
+            f"--model.source={source}/checkpoints/last.ckpt",
+            f"--data.fraction={(int(target) + 0.5) / pool}",
+        ]
+        given += [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={max(1, steps // 4)}"]
+        if target == "25":
+            sizes |= {"latent_dim": 4} if network is _HEAD else {}
+            given += ["--model.sharing_discriminator.stages=6"] if method in _GENERAL else []
+        if method == "minegan":
+            given += [f"--trainer.callbacks.at_step={steps // 4}"]
+        given += [f"--model.target.{key}={value}" for key, value in sizes.items()]
+        files = ["base", *laid, "mini", *(["mini_25"] if target == "25" else [])]
+        paths = [HERE / f"{name}.yaml" for name in files]
+        given += ["--scores.bootstrap=1000", *more]
+        return train_or_fail(paths, seed, runs / f"{target}-{method}-s{seed}", given, threads)
+
+    chosen = {target: [name for name in TARGETS[target] if not only or name in only] for target in targets}
+    jobs = [(target, name, seed) for seed in seeds for target in targets for name in chosen[target]]
+    with ThreadPoolExecutor(parallel) as workers:
+        results = dict(zip(jobs, workers.map(transfer, jobs), strict=True))
+    parts, sheets = [], []
+    for target in targets:
+        sheets.append(runs / f"adafm_{target}.png")
+        write_sheet(sheets[-1], {name: runs / f"{target}-{name}-s{seeds[0]}" for name in chosen[target]})
+        parts.append(table(target, {n: [results[target, n, s] for s in seeds] for n in chosen[target]}))
+        parts.append(f"![One row a method, seed {seeds[0]}]({sheets[-1].name})")
+    about = circumstances(next(filter(None, results.values())), seeds)
+    (runs / "table.md").write_text("\n\n".join([*parts, f"Gain of the heads: {gain}. {about}"]))
+    write_csv(runs / "runs.csv", results)
+    print((runs / "table.md").read_text())
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(runs / "table.md", out)
+        for sheet in sheets:
+            shutil.copyfile(sheet, out.with_name(sheet.name))
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
