@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := dev,parquet,dinov2,video
+EXTRAS := dev,parquet,dinov2,video,deploy
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help

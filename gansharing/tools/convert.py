@@ -27,6 +27,7 @@ from gansharing.checkpoints.stylegan2_rosinality import fits_original, read_rosi
 from gansharing.errors import UserError
 from gansharing.files import write_atomically
 from gansharing.networks import Network
+from gansharing.tools.deploy import FixedNoise, write_graph
 from gansharing.tools.widths import cut_out
 
 Format = Literal[
@@ -34,8 +35,10 @@ Format = Literal[
     "mimicry", "slimgan",
 ]  # fmt: skip
 Layout = Literal[
-    "safetensors", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm", "ganmemory", "fastgan"
-]
+    "safetensors", "onnx", "torch-export", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm",
+    "ganmemory", "fastgan",
+]  # fmt: skip
+_ENDINGS: Mapping[str, str] = {"safetensors": "safetensors", "onnx": "onnx", "torch-export": "pt2"}
 _READERS: Mapping[str, Reader] = {
     "ssd": read_ssd,
     "stylegan2-ada": read_nvidia,
@@ -63,34 +66,43 @@ def export(
     format: Layout = "safetensors",
     delta: bool = False,
     width: float | None = None,
+    noise: FixedNoise | None = None,
 ) -> None:
-    """Write a network of a checkpoint: as safetensors whose header rebuilds it, or in another's layout.
+    """Write a network of a checkpoint: as safetensors whose header rebuilds it, a graph, or another's layout.
 
     A network that was trained with a sharing is written merged, as an ordinary one; adafm and ganmemory keep
     what those divide.
 
     Args:
         model: A checkpoint or a run's folder.
-        out: Target file; by default the part's name with .safetensors or .pt.
+        out: Target file; by default the part's name with .safetensors, .onnx, .pt2 or .pt.
         part: Which network; the generator is the averaged one.
-        format: safetensors, or for StyleGAN2 a .pt without pickled classes: rosinality
-            (stylegan2-pytorch: g_ema and latent_avg, or d) or stylegan2-ada-state (a state dict by
-            NVIDIA's names); for GP-GAN gan-stability (GAN_stability's checkpoint), adafm (a state dict of
-            Zhao et al.'s code; a small head too) or ganmemory (a state dict of GAN Memory's); for FastGAN
-            fastgan (g or d).
+        format: safetensors; a generator's graph for any number of images, which needs no gansharing: onnx
+            (opset 18, with the extra gansharing[deploy]) or torch-export; for StyleGAN2 a .pt without pickled
+            classes: rosinality (stylegan2-pytorch: g_ema and latent_avg, or d) or stylegan2-ada-state (a
+            state dict by NVIDIA's names); for GP-GAN gan-stability (GAN_stability's checkpoint), adafm (a
+            state dict of Zhao et al.'s code; a small head too) or ganmemory (a state dict of GAN Memory's);
+            for FastGAN fastgan (g or d).
         delta: Of a transfer, write only what its domain owns; 'gansharing sample --base BASE --delta FILE'
             puts it back.
         width: Of a slimmable generator, cut this share of the channels out as an ordinary network.
+        noise: Of an onnx or torch-export graph of a network with noise maps: const (its own, the default) or
+            none.
     """
+    if noise is not None and format not in ("onnx", "torch-export"):
+        raise UserError(f"--noise {noise} is for onnx and torch-export; a network in {format} has no choice")
     if delta and width is not None:
         raise UserError(f"a delta holds every width; leave --width {width:g} out")
     if delta:
         return _export_delta(model, out or "delta.safetensors", part, format)
     network = load(model, part, divided=format in ("adafm", "ganmemory"))
     network = network if width is None else cut_out(network, width)
-    out = out or f"{part}.{'safetensors' if format == 'safetensors' else 'pt'}"
+    out, source = out or f"{part}.{_ENDINGS.get(format, 'pt')}", find_checkpoint(model).name
     if format == "safetensors":
-        save_network(network, out, part, {"source": find_checkpoint(model).name})
+        save_network(network, out, part, {"source": source})
+    elif format == "onnx" or format == "torch-export":
+        for note in write_graph(network, out, format, noise, source):
+            Console(soft_wrap=True).print(f"note: {note}", markup=False, highlight=False)
     else:
         _write_foreign(network, out, part, format)
     _say(network, part, out)

@@ -1,6 +1,6 @@
 """What the tools share that show a trained generator: its options checked, its images as uint8."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import torch
@@ -14,6 +14,7 @@ from gansharing.networks.seeded import seeded_latents
 from gansharing.visual import to_uint8
 
 Noise = Literal["const", "random", "none"]
+Statistics = Literal["running", "batch"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Look:
         cutoff: Truncate the first layers only.
         noise: Which noise maps are added.
         label: Class index.
+        batch_norm: Whose statistics batch norm uses.
     """
 
     truncation: float | None = None
     cutoff: int | None = None
     noise: Noise | None = None
     label: int | None = None
+    batch_norm: Statistics | None = None
 
 
 class Renderer:
@@ -46,7 +49,7 @@ class Renderer:
 
     def __init__(self, generator: Generator, look: Look | None = None) -> None:
         self.generator, self.look = generator, look or Look()
-        self.options = _options(generator, self.look)
+        self.options = options_of(generator, self.look)
         self.classes = _classes(generator, self.look.label)
 
     @classmethod
@@ -104,13 +107,17 @@ class Renderer:
         return torch.cat([to_uint8(synthesis(part, **noise)) for part in ws.split(batch_size)])
 
 
-def _options(network: Generator, look: Look) -> dict[str, Any]:
-    given = {"truncation": look.truncation, "cutoff": look.cutoff, "noise": look.noise}
-    given = {key: value for key, value in given.items() if value is not None}
+def options_of(network: Generator, look: Look) -> dict[str, Any]:
+    """The keyword arguments of the network's forward that a look asks for.
+
+    Raises:
+        UserError: The network does not take them.
+    """
+    given = {key: value for key, value in asdict(look).items() if value is not None and key != "label"}
     if unknown := [key for key in given if key not in network.options()]:
         raise UserError(
-            f"{type(network).__name__} has no {unknown[0]}: leave --{unknown[0]} out, or take a network with "
-            "styles such as StyleGAN2Generator"
+            f"{type(network).__name__} has no {unknown[0]}: leave --{unknown[0]} out, or take a network that "
+            f"has, such as {'FastGANGenerator' if unknown[0] == 'batch_norm' else 'StyleGAN2Generator'}"
         )
     if look.cutoff is not None and look.truncation is None:
         raise UserError("cutoff says which layers are truncated; add --truncation, for example 0.7")
