@@ -3,6 +3,7 @@
 from gansharing.checkpoints.atomic import AtomicCheckpointIO, read_checkpoint
 from gansharing.checkpoints.deltas import export_delta, read_delta, save_delta
 from gansharing.checkpoints.networks import find_checkpoint, load, save_network
+from gansharing.checkpoints.slimmed import slimmed
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -13,4 +14,5 @@ __all__ = [
     "read_delta",
     "save_delta",
     "save_network",
+    "slimmed",
 ]

@@ -14,8 +14,15 @@ from gansharing.errors import UserError
 from gansharing.networks import Discriminator, Generator
 from gansharing.objectives import AdversarialLoss, Hinge
 from gansharing.setups.adversarial import Adversarial
-from gansharing.setups.stepping import frozen
-from gansharing.slimmable import at_width, distillation, halves, held_norms
+from gansharing.setups.stepping import add, frozen
+from gansharing.slimmable import (
+    SlimmableDiscriminator,
+    at_width,
+    distillation,
+    halves,
+    held_norms,
+    sandwich,
+)
 from gansharing.slimmable.distillation import Teacher
 
 
@@ -42,6 +49,9 @@ class Slimmable(Adversarial):
         optimizer_g: Builds the generator's optimiser from its parameters.
         optimizer_d: Builds the discriminator's optimiser.
         discriminator_steps: Discriminator steps, each on a batch of its own, per generator step.
+        random_widths: Train so many random widths, too, drawn for every batch between the two that the
+            generator is given (the sandwich rule of Yu and Huang 2019); it takes ``between: true``. A
+            discriminator with parts of each width's own judges them by the widest's.
         decay_steps: Both learning rates fall linearly to 0 over this many generator steps; constant when
             omitted.
         channels_last: Channels-last weights and activations: the same numbers to rounding, faster.
@@ -62,6 +72,7 @@ class Slimmable(Adversarial):
         optimizer_g: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)),
         optimizer_d: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)),
         discriminator_steps: int = 1,
+        random_widths: int = 0,
         decay_steps: int | None = None,
         channels_last: bool = True,
     ) -> None:
@@ -79,7 +90,50 @@ class Slimmable(Adversarial):
         self.distillation, self.teacher, self.decay_steps = distillation, teacher, decay_steps
         _check(self.widths, distillation, teacher, judged, decay_steps)
         self.judged = self.widths if judged == "all" else self.widths[-1:]
+        self.random_widths = random_widths
+        self.stream: int | None = None
+        if random_widths:
+            self._check_between(discriminator)
         self.evaluation_widths = self.widths[:-1]
+
+    def _check_between(self, discriminator: Discriminator) -> None:
+        sandwich(self.widths, self.random_widths, 0, 0)  # refuses a number that cannot be drawn
+        if len(self.widths) != 2 or not self.generator.between:
+            raise UserError(
+                "model.random_widths draws between two widths of a generator that computes there; give "
+                "model.generator widths such as [0.25, 1.0], and between: true"
+            )
+        if isinstance(discriminator, SlimmableDiscriminator):
+            raise UserError(
+                "model.random_widths: a SlimmableDiscriminator has the given widths only; give a "
+                "PerWidthDiscriminator, or an ordinary one"
+            )
+
+    def on_fit_start(self) -> None:
+        """As the base, and choose the stream from which widths are drawn: the first process's seed."""
+        if self.stream is None:
+            self.stream = int(self.trainer.strategy.broadcast(torch.initial_seed()))
+        super().on_fit_start()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As the base, and keep the stream."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["width_stream"] = self.stream
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As the base, and go on with the stream."""
+        super().on_load_checkpoint(checkpoint)
+        self.stream = checkpoint.get("width_stream")
+
+    def turn(self) -> tuple[list[float], list[float]]:
+        """The widths that this batch trains, ascending, and those of them that are judged."""
+        if not self.random_widths or self.stream is None:
+            return self.widths, self.judged
+        widths = sandwich(self.widths, self.random_widths, self.stream, self.batches)
+        return widths, widths if self.judged is self.widths else widths[-1:]
+
+    def _named(self, name: str, width: float) -> str:
+        return f"{name}/{width:g}" if width in self.widths else f"{name}/between"
 
     def configure_optimizers(self) -> Any:
         """One optimiser a player, generator first, and where rates decay a schedule for each.
@@ -97,16 +151,18 @@ class Slimmable(Adversarial):
         optimizer.zero_grad()
         common, own = halves(self.discriminator)
         losses: dict[str, Tensor] = {}
-        latents = [latent, *self._latents(len(self.judged) - 1, len(real))]
+        _, judged = self.turn()
+        latents = [latent, *self._latents(len(judged) - 1, len(real))]
         with held_norms(self.discriminator):
             features = common(self.augment(real))
             # Widths leave their gradients here; the shared stages are differentiated once, for their sum.
             shared = features.detach().requires_grad_(features.requires_grad)
-            for width, z in zip(self.judged, latents, strict=True):
+            for width, z in zip(judged, latents, strict=True):
                 with at_width(width):
                     with torch.no_grad():
                         fake = self.augment(self.generator(z, labels))
-                    losses[f"loss_d/{width:g}"] = self._weigh(own, shared, common, fake, labels)
+                    loss = self._weigh(own, shared, common, fake, labels)
+                    add(losses, self._named("loss_d", width), loss)
             if shared.grad is not None:
                 features.backward(shared.grad)
             del features, shared
@@ -127,16 +183,19 @@ class Slimmable(Adversarial):
         optimizer = cast(Any, self.optimizers())[0]
         optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
-        latents = self._latents(len(self.judged), len(real))
+        widths, judged = self.turn()
+        latents = self._latents(len(judged), len(real))
         teacher: Tensor | None = None
         with frozen(self.discriminator), held_norms(self.discriminator):
-            for width in reversed(self.widths):
+            for width in reversed(widths):
                 with at_width(width):
-                    if width in self.judged:
-                        losses[f"loss_g/{width:g}"] = self._fool(real, labels, latents.pop())
+                    if width in judged:
+                        add(losses, self._named("loss_g", width), self._fool(real, labels, latents.pop()))
                     if self.distillation:
-                        loss, teacher = self._distil(latent, labels, teacher)
-                        losses |= {} if loss is None else {f"distillation/{width:g}": loss}
+                        share = self.distillation / (len(widths) - 1)
+                        loss, teacher = self._distil(latent, labels, teacher, share)
+                        if loss is not None:
+                            add(losses, self._named("distillation", width), loss)
         for name in ("loss_g", "distillation"):
             parts = [value for key, value in losses.items() if key.startswith(f"{name}/")]
             losses |= {name: torch.stack(parts).sum()} if parts else {}
@@ -155,14 +214,13 @@ class Slimmable(Adversarial):
         return self._backward(self.loss.generator(scores, rival))
 
     def _distil(
-        self, latent: Tensor, labels: Tensor | None, teacher: Tensor | None
+        self, latent: Tensor, labels: Tensor | None, teacher: Tensor | None, share: float
     ) -> tuple[Tensor | None, Tensor]:
         """Learn from ``teacher``; the loss, and the next narrower width's teacher."""
         if teacher is None:  # the widest only teaches, so its pass needs no graph
             with torch.no_grad():
                 return None, self.generator(latent, labels)
         images = self.generator(latent, labels)
-        share = self.distillation / (len(self.widths) - 1)
         loss = self._backward(share * distillation([images, teacher]))
         return loss, images.detach() if self.teacher == "next" else teacher
 

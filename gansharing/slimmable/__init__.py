@@ -5,6 +5,7 @@ from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves
 from gansharing.slimmable.distillation import distillation
 from gansharing.slimmable.held import held_norms
 from gansharing.slimmable.networks import SlimmableDiscriminator, SlimmableGenerator, extract
+from gansharing.slimmable.sandwich import sandwich
 from gansharing.slimmable.sorting import sort_channels
 from gansharing.slimmable.width import at_width, current_width
 
@@ -19,5 +20,6 @@ __all__ = [
     "halves",
     "held_norms",
     "recalibrate",
+    "sandwich",
     "sort_channels",
 ]

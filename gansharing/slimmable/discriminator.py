@@ -90,8 +90,11 @@ class PerWidthDiscriminator(Discriminator):
         return images
 
     def own(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Score what :meth:`common` made by the current width's stages; logits ``(N,)``."""
-        index = current_index(self.widths)
+        """Score what :meth:`common` made by the current width's stages; logits ``(N,)``.
+
+        A width in between is judged by the stages of the next wider one.
+        """
+        index = current_index(self.widths, between=True)
         for copies in list(self.trunk.values())[self.n_share :]:
             features = _chosen(copies, index)(features)
         return _chosen(self.head, index)(features, labels)
