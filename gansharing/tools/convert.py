@@ -65,6 +65,7 @@ def export(
     part: Literal["generator", "discriminator"] = "generator",
     format: Layout = "safetensors",
     delta: bool = False,
+    energy: float | None = None,
     width: float | None = None,
     noise: FixedNoise | None = None,
 ) -> None:
@@ -85,6 +86,8 @@ def export(
             for FastGAN fastgan (g or d).
         delta: Of a transfer, write only what its domain owns; 'gansharing sample --base BASE --delta FILE'
             puts it back.
+        energy: Of a delta, keep this share of the singular values of each scale, shift and other matrix that
+            lies beside frozen weights; 'python experiments/compression.py' says what it costs in FID.
         width: Of a slimmable generator, cut this share of the channels out as an ordinary network.
         noise: Of an onnx or torch-export graph of a network with noise maps: const (its own, the default) or
             none.
@@ -94,7 +97,9 @@ def export(
     if delta and width is not None:
         raise UserError(f"a delta holds every width; leave --width {width:g} out")
     if delta:
-        return _export_delta(model, out or "delta.safetensors", part, format)
+        return _export_delta(model, out or "delta.safetensors", part, format, energy)
+    if energy is not None:
+        raise UserError(f"energy {energy} compresses a delta only; add --delta, or leave it out")
     network = load(model, part, divided=format in ("adafm", "ganmemory"))
     network = network if width is None else cut_out(network, width)
     out, source = out or f"{part}.{_ENDINGS.get(format, 'pt')}", find_checkpoint(model).name
@@ -108,12 +113,13 @@ def export(
     _say(network, part, out)
 
 
-def _export_delta(model: str, out: str, part: str, layout: str) -> None:
+def _export_delta(model: str, out: str, part: str, layout: str, energy: float | None) -> None:
     if layout != "safetensors":
         raise UserError(f"a delta is written as safetensors only; leave --format {layout} out")
-    written = export_delta(model, out, part)
+    written = export_delta(model, out, part, energy)
     count = sum(flat.numel() for flat in written.tensors.values())
-    Console(soft_wrap=True).print(f"delta of a {part} ({count:,} numbers) in {out}")
+    size = "" if energy is None else f", {Path(out).stat().st_size:,} bytes at energy {energy}"
+    Console(soft_wrap=True).print(f"delta of a {part} ({count:,} numbers{size}) in {out}")
 
 
 def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:

@@ -105,8 +105,13 @@ def test_leaky_relu_keeps_nothing_that_the_layer_behind_it_does_not_keep() -> No
     out = leaky_relu(x, 0.2)
     assert torch.equal(out, torch.nn.functional.leaky_relu(x, 0.2))
     kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
-        behind = (leaky_relu(x, 0.2)).square()
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        behind = leaky_relu(x, 0.2).square()
     assert len(set(kept)) == 1 and len(kept) == 2
     behind.sum().backward()
     assert gradcheck(lambda x: leaky_relu(x, 0.2), x) and gradgradcheck(lambda x: leaky_relu(x, 0.2), x)

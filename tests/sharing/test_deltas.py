@@ -181,7 +181,7 @@ def rewrite(path: Path, change: object) -> None:
         (lambda p: save_network(build("dcgan"), p, "generator"), "is no delta"),
         (lambda p: rewrite(p, lambda h: h.pop("shared_hash")), "lacks shared_hash"),
         (lambda p: rewrite(p, lambda h: h.update(network=3)), "lacks a network"),
-        (lambda p: rewrite(p, lambda h: h.update(version=2)), "format 2"),
+        (lambda p: rewrite(p, lambda h: h.update(version=3)), "format 3"),
         (lambda p: rewrite(p, lambda h: h.update(layout="0")), "damaged or of another version"),
         (lambda p: rewrite(p, lambda h: h["network"].pop("sharing")), "names no sharing"),
         (
