@@ -91,6 +91,15 @@ def test_export_cuts_an_ordinary_network_out(models: Path, tmp_path: Path, width
         torch.testing.assert_close(cut(latent), slim(latent), rtol=0, atol=1e-6)
 
 
+def test_export_cuts_a_graph_out(models: Path, tmp_path: Path) -> None:
+    source, out = models / "classes.safetensors", tmp_path / "cut.pt2"
+    ok("export", source, "--width", "0.5", "--format", "torch-export", "--out", out)
+    latent, labels = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1])
+    found = torch.export.load(out).module()(latent, labels)
+    with at_width(0.5):
+        torch.testing.assert_close(found, gansharing.load(source)(latent, labels), rtol=0, atol=1e-5)
+
+
 def config(path: Path, network: dict[str, object], **slimmable: object) -> Path:
     generator = {"class_path": "gansharing.slimmable.SlimmableGenerator"}
     discriminator = {
