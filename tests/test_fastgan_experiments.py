@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gansharing.networks import FastGANGenerator
+from gansharing.checkpoints import save_network
+from gansharing.networks import FastGANGenerator, StyleGAN2Discriminator, StyleGAN2Generator
 from tests.cli.program import run
 
 ROOT = Path(__file__).parents[1] / "experiments"
@@ -104,3 +106,96 @@ def test_the_table_reads_all_seeds(script: ModuleType) -> None:
     assert "| 0.125 | 1,000 + 2,000 | 1.5 |" in lines[3]
     assert "| skip below baseline | holds |" in lines
     assert "| both below skip | within seed noise |" in lines
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files with the embedded network in the place of VGG-16, whose weights are not at hand."""
+    folder = tmp_path_factory.mktemp("experiments")
+    for part in ("fastgan", "pieces", "stylegan2"):
+        (folder / part).mkdir()
+        for path in (ROOT / part).glob("*.yaml"):
+            (folder / part / path.name).write_text(path.read_text().replace("lpips_vgg", "lpips_lite"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(6):
+        size = (40, 64) if number % 2 else (64, 48)
+        Image.effect_noise(size, 100).convert("RGB").save(folder / f"{number}.png")
+    return folder
+
+
+TINY = (
+    *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.max_steps=1"),
+    *("--trainer.val_check_interval=1", "--trainer.enable_model_summary=false", "--scores.num_samples=4"),
+    *("--scores.metrics=[fid]", "--scores.untrained=false", "--grids.rows=1", "--data.batch_size=2"),
+    *("--data.resolution=64", "--trainer.log_every_n_steps=1"),
+)
+NETWORKS = ("--model.generator.resolution=64", "--model.discriminator.resolution=64")
+NARROW = (*NETWORKS, "--model.generator.base_channels=2", "--model.discriminator.base_channels=2")
+# Laid over official.yaml, and what the discriminator then learns from real images.
+LAID: dict[str, set[str]] = {
+    "": {"autoencoding"},
+    "baseline reproducible": set(),
+    "skip many": set(),
+    "decode lite": {"autoencoding"},
+    "absolute held_out": {"autoencoding"},
+    "squared": {"autoencoding"},
+    "1024 many ffhq": {"autoencoding"},
+    "instances": {"instances"},
+    "aspect_ratio": {"aspect_ratio"},
+    "instances_autoencoding": {"instances", "autoencoding"},
+    "aspect_ratio_autoencoding": {"aspect_ratio", "autoencoding"},
+    "all_tasks": {"instances", "aspect_ratio", "autoencoding"},
+}
+
+
+@pytest.mark.parametrize("laid", LAID)
+def test_a_cell_of_the_tables_starts(laid: str, files: Path, photos: Path, tmp_path: Path) -> None:
+    configs = [files / "fastgan" / f"{name}.yaml" for name in ["official", *laid.split()]]
+    words = [word for config in configs for word in ("--config", config)]
+    done = run("fit", *words, "--data.path", photos, *TINY, *NARROW, f"--trainer.default_root_dir={tmp_path}")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "results.json").read_text())["status"] == "finished"
+    (row,) = [
+        row
+        for row in csv.DictReader((tmp_path / "csv/version_0/metrics.csv").read_text().splitlines())
+        if row["loss_d"]
+    ]
+    usual = {"loss_d", "loss_d_real", "loss_d_fake", "loss_g"}
+    losses = {name: float(value) for name, value in row.items() if name.startswith("loss_")}
+    assert losses.keys() == usual | {f"loss_{task}" for task in LAID[laid]}
+    assert all(map(math.isfinite, losses.values()))
+
+
+def test_every_file_is_started() -> None:
+    named = {name for laid in LAID for name in laid.split()} | {"official", "mini", "stylegan2", "freezed"}
+    assert {path.stem for path in (ROOT / "fastgan").glob("*.yaml")} == named
+
+
+def test_the_peers_start(files: Path, photos: Path, tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"resolution": 64, "channel_base": 256, "channel_max": 8}
+    save_network(
+        StyleGAN2Generator(latent_dim=8, w_dim=8, mapping_layers=2, **sizes),
+        *(tmp_path / "g.safetensors", "generator"),
+    )
+    save_network(StyleGAN2Discriminator(**sizes), tmp_path / "d.safetensors", "discriminator")
+    narrow = [f"--model.{part}.channel_max=8" for part in ("generator", "discriminator")]
+    peers = {
+        "stylegan2": (["stylegan2/256", "fastgan/stylegan2"], [*NETWORKS, *narrow]),
+        "freezed": (
+            ["fastgan/freezed"],
+            ["--model.source", tmp_path / "g.safetensors"]
+            + ["--model.source_discriminator", tmp_path / "d.safetensors"],
+        ),
+    }
+    for name, (laid, options) in peers.items():
+        words = [word for path in laid for word in ("--config", files / f"{path}.yaml")]
+        folder = f"--trainer.default_root_dir={tmp_path / name}"
+        done = run("fit", *words, "--data.path", photos, *TINY, *options, folder)
+        assert done.code == 0, done.err
+    results = json.loads((tmp_path / "freezed/results.json").read_text())
+    assert 0 < results["sharing"]["discriminator"]["learn_ratio"] < 1
