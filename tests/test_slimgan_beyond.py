@@ -13,7 +13,7 @@ from gansharing.errors import UserError
 from gansharing.networks import SNDCGANDiscriminator, SNDCGANGenerator
 from gansharing.sharing import WidthWise, split_of
 from gansharing.slimmable import SlimmableGenerator, at_width, extract
-from tests.cli.program import Outcome, run, write_images
+from tests.cli.program import run, write_images
 
 FILES = Path(__file__).parents[1] / "experiments" / "slimgan"
 LATENT = torch.randn(2, 128, generator=torch.Generator().manual_seed(0))
@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(folder: Path, photos: Path, table: str, name: str, *more: object) -> Outcome:
+def start(folder: Path, photos: Path, table: str, name: str, *more: object, scored: bool = False) -> None:
     done = run(
         *("fit", "--config", FILES / "base.yaml", "--config", FILES / f"{table}.yaml"),
         *("--config", FILES / f"{name}.yaml", "--data.path", photos, "--data.batch_size=4"),
@@ -48,12 +48,12 @@ def start(folder: Path, photos: Path, table: str, name: str, *more: object) -> O
         *("--trainer.log_every_n_steps=1", "--scores.num_samples=4", "--scores.untrained=false"),
         *("--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--grids.rows=1"),
         *("--trainer.enable_model_summary=false", f"--trainer.default_root_dir={folder}", *more),
+        *(() if scored else ("--trainer.limit_val_batches=0",)),
     )
     assert done.code == 0, done.err
     results = json.loads((folder / "results.json").read_text())
     assert (results["status"], results["steps"]) == ("finished", 2)
-    assert math.isfinite(results["scores"]["fid_lite"])
-    return done
+    assert not scored or math.isfinite(results["scores"]["fid_lite"])
 
 
 def losses(folder: Path) -> list[dict[str, str]]:
@@ -89,9 +89,10 @@ def test_random_widths_train_and_any_width_is_exported(photos: Path, tmp_path: P
 def test_other_networks_train_at_every_width(
     name: str, small: list[str], photos: Path, tmp_path: Path
 ) -> None:
-    start(tmp_path, photos, "resnet_celeba", name, *small, *RESNET)
-    scores = json.loads((tmp_path / "results.json").read_text())["scores"]
-    assert all(math.isfinite(scores[f"fid_lite/{width:g}"]) for width in (0.25, 0.5, 0.75))
+    start(tmp_path, photos, "resnet_celeba", name, *small, *RESNET, scored=name == "stylegan2")
+    if name == "stylegan2":
+        scores = json.loads((tmp_path / "results.json").read_text())["scores"]
+        assert all(math.isfinite(scores[f"fid_lite/{width:g}"]) for width in (0.25, 0.5, 0.75))
     done = run("export", tmp_path, "--width=0.25", "--out", tmp_path / "g.safetensors")
     assert done.code == 0, done.err
     slim, latent = load(tmp_path), load(tmp_path).sample_latent(2)  # type: ignore[operator]
