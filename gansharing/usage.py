@@ -36,6 +36,7 @@ Use what was trained (needs neither data nor configuration)
   gansharing project CKPT FACE.png ...             the latent of a real image, with a before/after picture
   gansharing score A B                             FID, KID, ... of a folder or a model against a folder
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint
+  gansharing modulation RUN DELTA ...              what AdaFM made of the filters: box plots, sorted scales
   gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle;
                                                    --delta: only those that a transfer's domain owns
   gansharing import SRC --format stylegan2-ada --out G.safetensors   published weights: NVIDIA's .pkl, also

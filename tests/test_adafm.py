@@ -124,6 +124,14 @@ def test_official_and_early_stop_are_laid_over_one_another(
         assert (parameter == float(name.endswith("original1"))).all(), name
 
 
+def test_figure_13_is_drawn_at_a_validation(pair: tuple[Path, Path], photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    results(start(["our", "figure_13"], pair, photos, folder, "--trainer.limit_val_batches=1"), folder)
+    assert (folder / "images/step_0000001_modulation.png").is_file()
+    done = start(["gphead", "figure_13"], pair, photos, tmp_path / "other")
+    assert done.code == 2 and "the generator has no scales and shifts" in done.err
+
+
 def settings(*files: str) -> dict[str, Any]:
     """Options of the model, the later file laid over the earlier."""
     model: dict[str, Any] = yaml.safe_load((FILES.parent / "pieces/adafm_model.yaml").read_text())[

@@ -5,6 +5,7 @@ from gansharing.callbacks.diversity import Diversity
 from gansharing.callbacks.early_stop import EarlyStop
 from gansharing.callbacks.ema import GeneratorEMA
 from gansharing.callbacks.grids import Grids
+from gansharing.callbacks.modulation import Modulation
 from gansharing.callbacks.predictions import Predictions
 from gansharing.callbacks.progress import Progress
 from gansharing.callbacks.report import Report
@@ -19,6 +20,7 @@ __all__ = [
     "EarlyStop",
     "GeneratorEMA",
     "Grids",
+    "Modulation",
     "Predictions",
     "Progress",
     "Report",

@@ -3,11 +3,21 @@
 from gansharing.latent.interpolate import lerp, slerp, walk
 from gansharing.latent.noise import noise_maps, noise_regularisation, normalise_noise, render
 from gansharing.latent.project import Projection, project_latent, project_styles
-from gansharing.latent.styles import StyleBased, has_styles, mix, style_based, style_moments
+from gansharing.latent.styles import (
+    ContentBased,
+    StyleBased,
+    has_content,
+    has_styles,
+    mix,
+    style_based,
+    style_moments,
+)
 
 __all__ = [
+    "ContentBased",
     "Projection",
     "StyleBased",
+    "has_content",
     "has_styles",
     "lerp",
     "mix",

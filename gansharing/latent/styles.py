@@ -30,6 +30,25 @@ class StyleBased(Protocol):
         """Styles ``(N, num_ws, w_dim)`` of latents."""
 
 
+class ContentBased(Protocol):
+    """A generator whose coarsest features come from the latent too, beside its styles: a SmallHead.
+
+    Attributes:
+        content: Maps latents to those features.
+        style: Maps latents to styles ``(N, layers, style_dim)``.
+        synthesis: Maps both, also of different latents, to images.
+    """
+
+    content: Callable[[Tensor], Tensor]
+    style: Callable[[Tensor], Tensor]
+    synthesis: Callable[[Tensor, Tensor], Tensor]
+
+
+def has_content(network: nn.Module) -> bool:
+    """Whether the network makes images of features and styles that may come from different latents."""
+    return all(hasattr(network, name) for name in ("content", "style", "synthesis"))
+
+
 def has_styles(network: nn.Module) -> bool:
     """Whether the network maps latents to styles and styles to images."""
     return all(hasattr(network, name) for name in ("style", "synthesis", "num_ws"))

@@ -3,7 +3,7 @@
 Plain PyTorch: ``WidthWise(0.1).apply(network)`` divides any network in place and changes no output.
 """
 
-from gansharing.sharing.adafm import AdaFM, FilterSelection
+from gansharing.sharing.adafm import AdaFM, FilterSelection, modulation
 from gansharing.sharing.additive import LowRank, StyleOffsets
 from gansharing.sharing.base import Sharing, Split, build_shared, build_sharing, described, merged, split_of
 from gansharing.sharing.combined import Combined
@@ -36,5 +36,6 @@ __all__ = [
     "described",
     "delta_of",
     "merged",
+    "modulation",
     "split_of",
 ]

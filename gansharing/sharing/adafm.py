@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from gansharing.networks import Network
 from gansharing.sharing.additive import Shifted
 from gansharing.sharing.base import Sharing
 from gansharing.sharing.surgery import Divided, layers, parametrize_first, tensor
+
+_PAIR = ("original1", "original2")  # where a parametrisation keeps gamma and beta
 
 
 class Modulated(Divided):
@@ -128,3 +132,23 @@ class FilterSelection(Sharing):
     def why_empty(self) -> str:
         """Nothing matches."""
         return "it has no convolution larger than 1x1, or none that include names"
+
+
+def modulation(network: Network) -> dict[str, tuple[Tensor, Tensor]]:
+    """What AdaFM or filter selection has learned, by stage (Zhao et al. 2020, Figure 13).
+
+    Args:
+        network: A network, divided by them or by anything else.
+
+    Returns:
+        All gammas and all betas of a stage, flat; without the stages that have none.
+    """
+    found = {}
+    for name, stage in network.stages().items():
+        owners: list[Any] = [module for module in stage.modules() if is_parametrized(module, "weight")]
+        chains = [owner.parametrizations.weight for owner in owners]
+        ours = [chain for chain in chains if isinstance(chain[0], Modulated)]
+        if ours:
+            gamma, beta = (torch.cat([getattr(c, key).detach().flatten() for c in ours]) for key in _PAIR)
+            found[name] = gamma, beta
+    return found

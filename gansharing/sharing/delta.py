@@ -77,7 +77,23 @@ def apply_delta(network: Network, delta: Delta) -> None:
         UserError: The delta belongs to another class of networks, another sharing or another base, or it is
             damaged. The network stays what it was.
     """
-    slots = slots_for(network, delta)
+    _copy(slots_for(network, delta), delta)
+
+
+@torch.no_grad()
+def fill_domain(network: Network, delta: Delta) -> None:
+    """As :func:`apply_delta` with any base: for those who look at what the domain owns, at no image.
+
+    Raises:
+        UserError: The delta does not fit a network of its own configuration: it is damaged.
+    """
+    slots = Slots(network)
+    if slots.layout != delta.layout:
+        raise UserError(f"{delta.name} is damaged: it does not fit the network it names; export it again")
+    _copy(slots, delta)
+
+
+def _copy(slots: "Slots", delta: Delta) -> None:
     for kind, tensors in slots.tensors().items():
         parts = delta.tensors[kind].split([tensor.numel() for tensor in tensors])
         torch._foreach_copy_(

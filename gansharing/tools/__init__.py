@@ -20,6 +20,7 @@ TOOLS = {
     "project": "gansharing.tools.project:project",
     "score": "gansharing.tools.score:score",
     "inspect": "gansharing.tools.inspect:inspect",
+    "modulation": "gansharing.tools.modulation:modulation",
     "export": "gansharing.tools.convert:export",
     "import": "gansharing.tools.convert:import_",
     "data": "gansharing.tools.data:COMMANDS",

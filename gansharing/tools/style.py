@@ -1,53 +1,107 @@
 """Pictures that only generators with styles can give: style mixing and truncation."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self, cast
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from gansharing.errors import UserError
+from gansharing.latent import ContentBased, has_content, has_styles, style_based
 from gansharing.latent import mix as mix_styles
-from gansharing.latent import style_based
 from gansharing.seeds import parse_seeds
 from gansharing.tools.render import Look, Renderer
-from gansharing.visual import grid, save_png
+from gansharing.visual import grid, save_png, to_uint8
 
 
 def mix(
     model: str,
     rows: str = "0-3",
     columns: str = "4-9",
-    layers: str = "0-3",
+    layers: str | None = None,
     out: str = "mixing.png",
     truncation: float | None = None,
     label: int | None = None,
 ) -> None:
     """Draw a style-mixing grid: each tile is the row's image with some layers' styles from the column's.
 
-    The left border shows the rows' own images, the upper border the columns'.
+    The left border shows the rows' own images, the upper border the columns'. Of a small head, whose coarsest
+    features come from the latent as well, the rows are Zhao et al.'s (2020) "source", which keeps shape and
+    place, and the columns their "destination", which gives colours.
 
     Args:
         model: A checkpoint, a safetensors file or a run's folder, of a network with styles.
         rows: Latent seeds of the images that are changed.
         columns: Latent seeds of the images whose styles are taken.
         layers: Layers whose styles come from the column: 0-3 give its pose and shape, the last its colours.
+            When omitted 0-3, or all of a small head.
         out: Target file.
         truncation: Psi of the truncation trick.
         label: Class of all images, for networks with classes.
     """
     renderer = Renderer.load(model, Look(truncation, label=label))
     down, across = parse_seeds(rows, "rows"), parse_seeds(columns, "columns")
-    taken = parse_seeds(layers, "layers")
-    own, sources = renderer.styles(down), renderer.styles(across)
-    mixed = [mix_styles(row.expand_as(sources), sources, taken) for row in own[:, None]]
-    images = renderer.of_styles(torch.cat([sources, *mixed]))
-    upper, *inner = images.split(len(across))
-    blank = torch.full_like(upper[:1], 255)
-    lines = [torch.cat([left[None], line]) for left, line in zip(renderer.of_styles(own), inner, strict=True)]
-    sheet = grid(torch.cat([blank, upper, *lines]), len(across) + 1)
-    described = {"model": model, "rows": rows, "columns": columns, "layers": layers}
+    own, sources = Ingredients.of(renderer, down), Ingredients.of(renderer, across)
+    whole = own.content is not None
+    taken = (
+        list(range(own.styles.shape[1]))
+        if whole and layers is None
+        else parse_seeds(layers or "0-3", "layers")
+    )
+    lines = [
+        torch.cat([left[None], own.with_styles(row, sources, taken).images(renderer)])
+        for row, left in enumerate(own.images(renderer))
+    ]
+    upper = sources.images(renderer)
+    sheet = grid(torch.cat([torch.full_like(upper[:1], 255), upper, *lines]), len(across) + 1)
+    described = {"model": model, "rows": rows, "columns": columns, "layers": ",".join(map(str, taken))}
     save_png(sheet, out, metadata=described)
     Console().print(f"{len(down)} x {len(across)} mixed images with their sources: {out}")
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What images are made of.
+
+    Attributes:
+        styles: ``(N, layers, w_dim)``.
+        content: Coarsest features ``(N, C, h, w)`` where they depend on the latent too.
+    """
+
+    styles: Tensor
+    content: Tensor | None = None
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, renderer: Renderer, seeds: list[int]) -> Self:
+        """Of latent seeds.
+
+        Raises:
+            UserError: The network has no styles.
+        """
+        if not has_content(renderer.generator) or has_styles(renderer.generator):
+            return cls(renderer.styles(seeds))
+        network, latents = cast(ContentBased, renderer.generator), renderer.latents(seeds)
+        return cls(network.style(latents), network.content(latents))
+
+    def with_styles(self, row: int, others: "Ingredients", layers: Sequence[int]) -> "Ingredients":
+        """One of these images as often as there are others, each with another's styles in some layers."""
+        content = None if self.content is None else self.content[row].expand(len(others.styles), -1, -1, -1)
+        return Ingredients(
+            mix_styles(self.styles[row].expand_as(others.styles), others.styles, layers), content
+        )
+
+    @torch.inference_mode()
+    def images(self, renderer: Renderer, batch_size: int = 16) -> Tensor:
+        """uint8 ``(N, 3, H, W)``."""
+        if self.content is None:
+            return renderer.of_styles(self.styles)
+        synthesis = cast(ContentBased, renderer.generator).synthesis
+        parts = zip(self.content.split(batch_size), self.styles.split(batch_size), strict=True)
+        return torch.cat([to_uint8(synthesis(content, styles)) for content, styles in parts])
 
 
 def truncation(

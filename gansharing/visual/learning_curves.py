@@ -16,8 +16,8 @@ from gansharing.errors import UserError
 from gansharing.files import write_atomically
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_INK = "#333333"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK = "#333333"
 _SMOOTH_SHARE = 0.02  # the bold line averages over this share of the run
 
 
@@ -81,8 +81,8 @@ def curves(
     for axis, (title, members) in zip(axes, panels, strict=True):
         _dress(axis, title)
         (_draw_scores if title == "FID" else _draw_losses)(axis, members)
-        axis.legend(frameon=False, loc="upper right", ncols=min(3, len(members)), labelcolor=_INK)
-    axes[-1].set_xlabel(step, color=_INK)
+        axis.legend(frameon=False, loc="upper right", ncols=min(3, len(members)), labelcolor=INK)
+    axes[-1].set_xlabel(step, color=INK)
     write_atomically(out_path, lambda file: canvas.print_png(file))
 
 
@@ -108,13 +108,18 @@ def _number(cell: object) -> float | None:
         return None
 
 
-def _dress(axis: Axes, title: str) -> None:
-    axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+def frame(axis: Axes, title: str) -> None:
+    """Give a panel its title, and the look that all of the house's plots have."""
+    axis.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color("#999999")
-    axis.tick_params(colors=_INK)
+    axis.tick_params(colors=INK)
     axis.grid(color="#e6e6e6", linewidth=0.8)
     axis.set_axisbelow(True)
+
+
+def _dress(axis: Axes, title: str) -> None:
+    frame(axis, title)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
@@ -139,7 +144,7 @@ def _draw_scores(axis: Axes, members: list[Series]) -> None:
 
 
 def _cycle(number: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(number)]
+    return [COLOURS[i % len(COLOURS)] for i in range(number)]
 
 
 def _smoothed(values: list[float]) -> list[float]:
