@@ -178,10 +178,8 @@ def test_every_file_is_started() -> None:
 
 def test_the_peers_start(files: Path, photos: Path, tmp_path: Path) -> None:
     sizes: dict[str, Any] = {"resolution": 64, "channel_base": 256, "channel_max": 8}
-    save_network(
-        StyleGAN2Generator(latent_dim=8, w_dim=8, mapping_layers=2, **sizes),
-        *(tmp_path / "g.safetensors", "generator"),
-    )
+    generator = StyleGAN2Generator(latent_dim=8, w_dim=8, mapping_layers=2, **sizes)
+    save_network(generator, tmp_path / "g.safetensors", "generator")
     save_network(StyleGAN2Discriminator(**sizes), tmp_path / "d.safetensors", "discriminator")
     narrow = [f"--model.{part}.channel_max=8" for part in ("generator", "discriminator")]
     peers = {

@@ -27,8 +27,8 @@ class Resumable(Checkpoint):
     random states of all processes. Validation cannot disturb the training's random stream: the states are
     set back after it. SIGTERM and SIGINT (Ctrl-C) set a flag; the checkpoint is written at the end of
     the batch and the program exits with status 128 + signal. A second signal interrupts at once; then,
-    as after SIGKILL, the run resumes from the last checkpoint on disk. A NaN loss stops the run before
-    it can overwrite a good checkpoint.
+    as after SIGKILL, the run resumes from the last checkpoint on disk. A loss or a weight that is
+    not finite stops the run, named with its step, before it can overwrite a good checkpoint.
 
     Args:
         every_n_steps: Interval in generator steps. The last step always writes one.
@@ -91,7 +91,7 @@ class Resumable(Checkpoint):
         """Save when due; leave if a signal asked for it."""
         stop = self._stop_requested(trainer)
         if stop or self._due(trainer):
-            self._refuse_nan(trainer, outputs)
+            self._refuse_nan(trainer, pl_module, outputs)
             trainer.save_checkpoint(self.path(trainer))
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if stop:
@@ -111,13 +111,18 @@ class Resumable(Checkpoint):
         return last or step % self.every_n_steps == 0 or trainer.strategy.broadcast(late)
 
     @staticmethod
-    def _refuse_nan(trainer: Trainer, outputs: Any) -> None:
-        for name, value in (outputs or {}).items():
-            if isinstance(value, torch.Tensor) and not torch.isfinite(value).all():
-                raise UserError(
-                    f"{name} is {value.item()} at step {trainer.global_step}: training has diverged; the "
-                    "last good checkpoint is kept, resume from it with a lower learning rate or precision 32"
-                )
+    def _refuse_nan(trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
+        # A loss may be finite whose step has just made a weight infinite.
+        tensors = {**(outputs or {}), **dict(pl_module.named_parameters()), **dict(pl_module.named_buffers())}
+        found = (n for n, t in tensors.items() if isinstance(t, torch.Tensor) and not t.isfinite().all())
+        name = next(found, None)
+        # All processes stop, or none: the checkpoint is written together.
+        if trainer.strategy.reduce_boolean_decision(name is not None, all=False):
+            where = f"{name} is not finite" if name else "a tensor of another process is not finite"
+            raise UserError(
+                f"training has diverged at step {trainer.global_step}: {where}; the last good checkpoint is "
+                "kept, resume from it with a lower learning rate or precision 32"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the random state."""

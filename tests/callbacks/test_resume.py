@@ -150,6 +150,22 @@ def test_nan_never_reaches_the_checkpoint(tmp_path: Path, folder: Path) -> None:
     assert all(torch.isfinite(t).all() for t in kept["state_dict"].values())
 
 
+class Overflow(Callback):
+    """A step that leaves a weight infinite, after losses that were finite."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step == 5:
+            nn.init.constant_(pl_module.generator.to_rgb.weight, float("inf"))
+
+
+def test_a_weight_that_overflows_is_named_with_its_step(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(UserError, match=r"diverged at step 5: generator\.to_rgb\.weight is not finite"):
+        run(tmp_path, folder, extra=[Overflow()])
+    kept = read_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    assert kept["global_step"] == 4
+    assert all(torch.isfinite(t).all() for t in kept["state_dict"].values())
+
+
 def test_random_states_go_round() -> None:
     import random
 
