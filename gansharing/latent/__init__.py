@@ -1,11 +1,14 @@
 """Latent space: paths through it, mixing of styles, and the latent of a given image."""
 
 from gansharing.latent.interpolate import lerp, slerp, walk
-from gansharing.latent.noise import noise_maps, noise_regularisation, normalise_noise, render
+from gansharing.latent.noise import noise_maps, noise_regularisation, normalise_noise, render, still
 from gansharing.latent.project import Projection, project_latent, project_styles
 from gansharing.latent.styles import (
     ContentBased,
+    Excited,
     StyleBased,
+    check_layers,
+    excited,
     has_content,
     has_styles,
     mix,
@@ -15,8 +18,11 @@ from gansharing.latent.styles import (
 
 __all__ = [
     "ContentBased",
+    "Excited",
     "Projection",
     "StyleBased",
+    "check_layers",
+    "excited",
     "has_content",
     "has_styles",
     "lerp",
@@ -28,6 +34,7 @@ __all__ = [
     "project_styles",
     "render",
     "slerp",
+    "still",
     "style_based",
     "style_moments",
     "walk",

@@ -1,10 +1,13 @@
 """Noise maps as free variables: kept from carrying the image (Karras et al. 2020, section 5)."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gansharing.networks.base import Generator
 
 _SMALLEST = 8
 _NAME = "noise_const"
@@ -15,6 +18,19 @@ def noise_maps(synthesis: object) -> dict[str, Tensor]:
     if not isinstance(synthesis, nn.Module):
         return {}
     return {name: plane for name, plane in synthesis.named_buffers() if name.rpartition(".")[2] == _NAME}
+
+
+def still(generator: Generator) -> dict[str, Any]:
+    """Options of a generator's forward by which an image is a function of its latent.
+
+    Returns:
+        ``noise: const`` and ``batch_norm: running`` in place of the network's own choice, where it has one.
+    """
+    return {
+        key: value
+        for key, value in {"noise": "const", "batch_norm": "running"}.items()
+        if key in generator.options()
+    }
 
 
 def render(synthesis: nn.Module, ws: Tensor, noise: Mapping[str, Tensor]) -> Tensor:

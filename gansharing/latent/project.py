@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from gansharing.latent.noise import noise_maps, noise_regularisation, normalise_noise, render
+from gansharing.latent.noise import noise_maps, noise_regularisation, normalise_noise, render, still
 from gansharing.latent.styles import style_based, style_moments
 from gansharing.networks.base import Generator
 
@@ -138,9 +138,10 @@ def project_latent(
     Ends early where no step helps. Arguments and result are those of ``project_styles``, for any generator.
     """
     goal, source = embed(target).detach(), torch.Generator().manual_seed(seed)
+    options = still(generator)
 
     def image(latent: Tensor) -> Tensor:
-        return generator(latent, labels)
+        return generator(latent, labels, **options)
 
     candidates = generator.sample_latent(_CANDIDATES, source).split(1)
     distances = [_distance(embed, goal, image, candidate) for candidate in candidates]

@@ -1,7 +1,7 @@
 """Generators with styles: what they offer beyond latents, and what one does with styles."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,24 @@ class ContentBased(Protocol):
     synthesis: Callable[[Tensor, Tensor], Tensor]
 
 
+class Excited(Protocol):
+    """A generator whose coarse maps excite its fine ones, and may be those of another latent: FastGAN.
+
+    Attributes:
+        excited: Sizes of the fine maps, ascending.
+    """
+
+    excited: list[int]
+
+    def mix(self, content: Tensor, style: Tensor, sizes: Sequence[int], **options: Any) -> Tensor:
+        """Images of ``content`` with the maps of ``sizes`` excited by those of ``style``."""
+
+
+def excited(network: nn.Module) -> Excited | None:
+    """The network as a generator with excitations; None where it has none."""
+    return cast(Excited, network) if getattr(network, "excited", None) else None
+
+
 def has_content(network: nn.Module) -> bool:
     """Whether the network makes images of features and styles that may come from different latents."""
     return all(hasattr(network, name) for name in ("content", "style", "synthesis"))
@@ -82,13 +100,20 @@ def mix(destination: Tensor, source: Tensor, layers: Sequence[int]) -> Tensor:
     Raises:
         UserError: A layer does not exist.
     """
-    if wrong := [layer for layer in layers if not 0 <= layer < destination.shape[1]]:
-        raise UserError(
-            f"there is no layer {wrong[0]}: this network has the layers 0-{destination.shape[1] - 1}"
-        )
+    check_layers(layers, destination.shape[1])
     mixed = destination.clone()
     mixed[:, list(layers)] = source[:, list(layers)]
     return mixed
+
+
+def check_layers(layers: Sequence[int], count: int) -> None:
+    """Refuse layers that a network of ``count`` layers has not.
+
+    Raises:
+        UserError: One does not exist.
+    """
+    if wrong := [layer for layer in layers if not 0 <= layer < count]:
+        raise UserError(f"there is no layer {wrong[0]}: this network has the layers 0-{count - 1}")
 
 
 def style_moments(

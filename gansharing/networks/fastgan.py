@@ -170,7 +170,29 @@ class FastGANGenerator(Generator):
         batch_norm: Statistics | None = None,
     ) -> Heads:
         """Generate images of both heads, as the discriminator is trained on; see :meth:`forward`."""
-        noises, statistics = self._noises(noise), batch_norm or self.batch_norm
+        return self._heads(self.maps(latent, noise, batch_norm))
+
+    @property
+    def excited(self) -> list[int]:
+        """Sizes of the maps that coarse ones excite, px: 64 to 512 as far as the resolution goes."""
+        return [int(size) for size in self.excitations]
+
+    def maps(
+        self,
+        latent: Tensor,
+        noise: Noise | Sequence[Tensor] | None = None,
+        batch_norm: Statistics | None = None,
+        exciting: Mapping[int, Tensor] | None = None,
+    ) -> dict[int, Tensor]:
+        """The features ``(N, C, H, H)`` by their size H; see :meth:`forward`.
+
+        Args:
+            latent: ``(N, latent_dim)``.
+            noise: See :meth:`forward`.
+            batch_norm: See :meth:`forward`.
+            exciting: By the size of an excited map, what excites it in place of this latent's own coarse map.
+        """
+        noises, statistics, exciting = self._noises(noise), batch_norm or self.batch_norm, exciting or {}
         x = self.start(latent[:, :, None, None], statistics=statistics)
         maps = {4: x}
         for name, block in self.blocks.items():
@@ -178,9 +200,39 @@ class FastGANGenerator(Generator):
             here, noises = noises[: block.injections], noises[block.injections :]  # type: ignore[index, misc]
             x = block(x, here, statistics)
             if name in self.excitations:
-                x = self.excitations[name](maps[_EXCITED[size]], x)
+                x = self.excitations[name](exciting.get(size, maps[_EXCITED[size]]), x)
             maps[size] = x
-        image, small = self.to_image(x), self.to_small(maps[small_size(self.resolution)])
+        return maps
+
+    def mix(
+        self,
+        content: Tensor,
+        style: Tensor,
+        sizes: Sequence[int],
+        noise: Noise | Sequence[Tensor] | None = None,
+        batch_norm: Statistics | None = None,
+    ) -> Tensor:
+        """Style mixing (appendix C): content's image, its maps of ``sizes`` excited by style's coarse maps.
+
+        The original also takes content's map of 64 px without its excitation, so that an image mixed with
+        itself is another one; here it is that image.
+
+        Args:
+            content: Latents ``(N, latent_dim)``.
+            style: Latents ``(N, latent_dim)``.
+            sizes: Which of :attr:`excited`; the original's are 128 px and more.
+            noise: See :meth:`forward`.
+            batch_norm: See :meth:`forward`.
+
+        Returns:
+            ``(N, 3, resolution, resolution)``.
+        """
+        coarse = self.maps(style, noise, batch_norm)
+        exciting = {size: coarse[_EXCITED[size]] for size in sizes}
+        return self._heads(self.maps(content, noise, batch_norm, exciting)).image
+
+    def _heads(self, maps: Mapping[int, Tensor]) -> Heads:
+        image, small = self.to_image(maps[self.resolution]), self.to_small(maps[small_size(self.resolution)])
         return Heads(image.tanh(), small.tanh()) if self.bounded else Heads(image, small)
 
     def _noises(self, noise: Noise | Sequence[Tensor] | None) -> list[Noise | Tensor]:

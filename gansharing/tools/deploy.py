@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from gansharing.checkpoints.networks import HEADER
 from gansharing.errors import UserError
 from gansharing.files import write_atomically
+from gansharing.latent import still
 from gansharing.networks import Generator, Network
 from gansharing.networks.seeded import seeded_latents
 from gansharing.sharing import build_shared, merged
@@ -99,7 +100,7 @@ def write_graph(
         network = extract(network, 1.0)
     if not isinstance(network, Generator):
         raise UserError(f"{layout} files hold generators; write this {type(network).__name__} as safetensors")
-    choices = _choices(network, noise)
+    choices = still(network) | options_of(network, Look(noise=noise))
     about = json.dumps(described(network, choices, source))
     with torch.no_grad(), _quiet():
         inputs = _inputs(network, _TRACED)
@@ -132,13 +133,6 @@ def described(network: Generator, choices: dict[str, Any], source: str) -> dict[
         "choices": choices,
         "origin": {"source": source},
     }
-
-
-def _choices(network: Generator, noise: FixedNoise | None) -> dict[str, Any]:
-    fixed = {"noise": "const", "batch_norm": "running"}  # so that an image is a function of its latent
-    return {key: value for key, value in fixed.items() if key in network.options()} | options_of(
-        network, Look(noise=noise)
-    )
 
 
 def _inputs(network: Generator, count: int) -> tuple[Tensor, ...]:

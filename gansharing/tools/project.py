@@ -1,9 +1,10 @@
-"""The latent of a real image."""
+"""The latents of real images."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,24 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from gansharing.data.decode import BadImage, Recipe, decode, decode_rgb
 from gansharing.errors import UserError
 from gansharing.files import write_atomically
 from gansharing.latent import Projection, has_styles, project_latent, project_styles, style_based
 from gansharing.metrics.perceptual import PerceptualDistance, PerceptualName, build_distance
 from gansharing.tools.render import Look, Renderer
+from gansharing.tools.targets import Split, Target, read_targets
 from gansharing.visual import save_png, strip
 
 Space = Literal["w", "w+", "z"]
 _LARGEST = 256  # pixels that the perceptual distance sees, as in the paper
-
-
-class Target(NamedTuple):
-    """An image to find: its name, ``(1, 3, H, W)`` in [-1, 1], and what was done to its size."""
-
-    name: str
-    image: Tensor
-    note: str
 
 
 def project(
@@ -44,12 +37,17 @@ def project(
     seed: int = 0,
     label: int | None = None,
     device: str = "auto",
+    split: Split | None = None,
 ) -> None:
     """Find the latents that give real images: NAME.png (target | found), NAME_steps.png, NAME.safetensors.
 
+    errors.json has the distance of each image and their means: how well a network covers images that it was
+    not trained on (Liu et al. 2021, Table 5, project one tenth of the images that was held out).
+
     Args:
         model: A checkpoint, a safetensors file or a run's folder.
-        images: Image files; another size or shape is cropped to its middle square and resized.
+        images: Image files, or folders and zips of them; another size or shape is cropped to its middle
+            square and resized.
         space: w (one style for all layers), w+ (one for each: nearer, but harder to edit) or z (latents); by
             default w where the network has styles, else z.
         steps: Optimisation steps an image.
@@ -60,6 +58,7 @@ def project(
         seed: Of everything that is drawn.
         label: Class of the images, for networks with classes.
         device: cpu, cuda, or auto for a GPU where there is one.
+        split: Of folders with splits: val takes the images in their val folder alone.
     """
     if steps < 1 or not 0 <= pixels < float("inf"):
         raise UserError(f"steps must be at least 1 and pixels at least 0, not {steps} and {pixels}")
@@ -68,66 +67,64 @@ def project(
     space = space or ("w" if has_styles(generator) else "z")
     if space != "z":
         style_based(generator)
-    targets = _targets(images, generator.resolution)
+    targets = read_targets(images, generator.resolution, split)
     generator.to(where)
-    embed = _embedding(build_distance(distance, weights).to(where), pixels)
+    perceptual = build_distance(distance, weights).to(where)
+    embed = _embedding(perceptual, pixels)
     labels = renderer.labels(1)
     labels = None if labels is None else labels.to(where)
     described = {"model": model, "space": space, "steps": str(steps), "seed": str(seed)}
     described |= {"distance": f"{distance} + {pixels:g} pixels"}
-    for target in targets:
+    errors: dict[str, dict[str, float]] = {}
+    for number, target in enumerate(targets, 1):
         if target.note:
             console.print(target.note)
-        with _shown(console, target.name, steps) as on_step:
+        with _shown(console, f"{target.name} ({number}/{len(targets)})", steps) as on_step:
             image = target.image.to(where)
             if space == "z":
                 found = project_latent(generator, image, embed, steps, seed, labels, on_step)
             else:
                 found = project_styles(generator, image, embed, steps, seed, space == "w+", labels, on_step)
         _write(found, target, folder, described | {"image": target.name})
+        errors[target.name] = _errors(perceptual, found.image, image)
+        mean = _write_errors(errors, folder, described)
         console.print(
             f"{target.name}: distance {found.start:.4f} at the start, {found.end:.4f} at the end; "
             f"{folder / target.name}.png, _steps.png, .safetensors"
         )
-
-
-def _targets(paths: list[str], resolution: int) -> list[Target]:
-    """All images, decoded before the first is projected: hours may lie between them."""
-    targets = [_target(Path(path), resolution) for path in paths]
-    names = [target.name for target in targets]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"two images are called {twice[0]}; project them into different folders with --out")
-    return targets
-
-
-def _target(path: Path, resolution: int) -> Target:
-    try:
-        data = path.read_bytes()
-        width, height = decode_rgb(data).size
-        pixels = torch.from_numpy(decode(data, Recipe(resolution, crop="center")).copy())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; give image files after the model") from error
-    except BadImage as error:
-        raise UserError(f"{path} is damaged or no image: {error}") from error
-    image = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
-    note = ""
-    if (width, height) != (resolution, resolution):
-        cut = "" if width == height else "its middle square is "
-        note = f"{path} is {width} x {height}; {cut}resized to {resolution} x {resolution}"
-    return Target(path.stem, image, note)
+    console.print(f"mean of {len(errors)}: {mean}; {folder / 'errors.json'}")
 
 
 def _embedding(distance: PerceptualDistance, pixels: float) -> Callable[[Tensor], Tensor]:
     """Points whose squared distance is the perceptual one plus ``pixels`` mean squared differences."""
 
     def embed(images: Tensor) -> Tensor:
-        seen = images
-        if images.shape[-1] > _LARGEST:
-            seen = F.interpolate(images, (_LARGEST, _LARGEST), mode="area")
         scale = (pixels / images[0].numel()) ** 0.5
-        return torch.cat([distance.embed(seen), images.flatten(1) * scale], 1)
+        return torch.cat([distance.embed(_seen(images)), images.flatten(1) * scale], 1)
 
     return embed
+
+
+def _seen(images: Tensor) -> Tensor:
+    """What the perceptual distance looks at: large images are made smaller."""
+    large = images.shape[-1] > _LARGEST
+    return F.interpolate(images, (_LARGEST, _LARGEST), mode="area") if large else images
+
+
+@torch.no_grad()
+def _errors(distance: PerceptualDistance, found: Tensor, target: Tensor) -> dict[str, float]:
+    """How far an image that was found is from its target: perceptually, and in the mean square of pixels."""
+    perceptual = float(distance.distance(_seen(found), _seen(target)))
+    return {distance.name: perceptual, "mse": float((found - target).square().mean())}
+
+
+def _write_errors(errors: dict[str, dict[str, float]], folder: Path, described: dict[str, str]) -> str:
+    # After every image: a run of hours that is stopped keeps what it has found.
+    names = next(iter(errors.values()))
+    mean = {name: sum(error[name] for error in errors.values()) / len(errors) for name in names}
+    text = json.dumps({**described, "mean": mean, "images": errors}, indent=2) + "\n"
+    write_atomically(folder / "errors.json", lambda file: file.write(text.encode()))
+    return ", ".join(f"{name} {value:.4f}" for name, value in mean.items())
 
 
 def _device(name: str) -> torch.device:

@@ -78,14 +78,19 @@ class Renderer:
         return to_uint8(self.generator(latents, self.labels(len(latents)), **self.options))
 
     def of_seeds(self, seeds: list[int]) -> Tensor:
-        """uint8 ``(N, 3, H, W)`` of seeds; random noise, too, depends on the seed alone."""
-        if self.look.noise != "random":
+        """uint8 ``(N, 3, H, W)`` of seeds; random noise, too, depends on the seed alone.
+
+        With the batch's own statistics an image depends on the others in it, and its noise on the first seed.
+        """
+        own = self.generator.config["init_args"]  # where a network has such a choice
+        if (self.look.noise or own.get("noise")) != "random":
             return self.images(self.latents(seeds))
+        together = (self.look.batch_norm or own.get("batch_norm")) == "batch"
         images = []
-        for seed in seeds:
+        for part in [seeds] if together else [[seed] for seed in seeds]:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                images.append(self.images(self.latents([seed])))
+                torch.manual_seed(part[0])
+                images.append(self.images(self.latents(part)))
         return torch.cat(images)
 
     @torch.inference_mode()

@@ -11,7 +11,8 @@ from gansharing.errors import UserError
 from gansharing.latent import walk
 from gansharing.networks import Generator
 from gansharing.seeds import parse_seeds
-from gansharing.tools.render import Look, Noise, Renderer
+from gansharing.tools.between import between
+from gansharing.tools.render import Look, Noise, Renderer, Statistics
 from gansharing.tools.widths import at_widths, sample_widths
 from gansharing.visual import grid, save_animation, save_png, strip, to_uint8
 
@@ -27,6 +28,7 @@ def sample(
     noise: Noise | None = None,
     label: int | None = None,
     width: str | None = None,
+    batch_norm: Statistics | None = None,
 ) -> None:
     """Write images of latent seeds as numbered PNG files, and a grid of them.
 
@@ -42,10 +44,12 @@ def sample(
         label: Class of all images, for networks with classes.
         width: Of slimmable networks: one such as 0.5, or several such as 0.25,0.5,1, each with a folder and,
             in grid.png, a row.
+        batch_norm: Of FastGAN, whose statistics: running, or the batch's, by which its original samples; an
+            image then depends on the others of its batch.
     """
     if columns < 1 or batch_size < 1:
         raise UserError(f"columns and batch_size must be at least 1, not {columns} and {batch_size}")
-    renderer = Renderer.load(model, Look(truncation, cutoff, noise, label))
+    renderer = Renderer.load(model, Look(truncation, cutoff, noise, label, batch_norm))
     numbers, folder = parse_seeds(seeds), Path(out)
     if width is not None:
         renderers = at_widths(renderer, width)
@@ -75,8 +79,9 @@ def interpolate(
     video: Literal["gif", "mp4"] = "gif",
     truncation: float | None = None,
     label: int | None = None,
+    found: str | None = None,
 ) -> None:
-    """Walk through latent space from seed to seed: strip.png and walk.gif.
+    """Walk through latent space from seed to seed, or between real images: strip.png and walk.gif.
 
     Args:
         model: A checkpoint, a safetensors file or a run's folder.
@@ -91,11 +96,15 @@ def interpolate(
         video: gif, or mp4 with the extra gansharing[video].
         truncation: Psi of the truncation trick, for networks with styles.
         label: Class of all images, for networks with classes.
+        found: In place of seeds, files NAME.safetensors of 'gansharing project', separated by commas: a walk
+            between real images, in the space that they were found in.
     """
     renderer, numbers = Renderer.load(model, Look(truncation, label=label)), parse_seeds(seeds)
-    if len(numbers) < 2:
+    if found is not None:
+        images, seeds = between(renderer, found, steps, mode, loop), found
+    elif len(numbers) < 2:
         raise UserError(f"a walk needs at least two seeds, got '{seeds}'; write for example --seeds 1,7")
-    if space == "w":
+    elif space == "w":
         stations = renderer.styles(numbers)
         path = walk(stations.flatten(1), steps=steps, mode=mode or "lerp", loop=loop)
         images = renderer.of_styles(path.unflatten(1, stations.shape[1:]))

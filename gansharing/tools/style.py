@@ -1,4 +1,4 @@
-"""Pictures that only generators with styles can give: style mixing and truncation."""
+"""Pictures that only generators with styles, or excitations, can give: style mixing and truncation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ from rich.console import Console
 from torch import Tensor
 
 from gansharing.errors import UserError
-from gansharing.latent import ContentBased, has_content, has_styles, style_based
+from gansharing.latent import ContentBased, excited, has_content, has_styles, style_based
 from gansharing.latent import mix as mix_styles
 from gansharing.seeds import parse_seeds
+from gansharing.tools.excitations import Mixture, mixed_maps
 from gansharing.tools.render import Look, Renderer
 from gansharing.visual import grid, save_png, to_uint8
 
@@ -33,17 +34,27 @@ def mix(
     place, and the columns their "destination", which gives colours.
 
     Args:
-        model: A checkpoint, a safetensors file or a run's folder, of a network with styles.
+        model: A checkpoint, a safetensors file or a run's folder, of a network with styles, or FastGAN.
         rows: Latent seeds of the images that are changed.
         columns: Latent seeds of the images whose styles are taken.
         layers: Layers whose styles come from the column: 0-3 give its pose and shape, the last its colours.
-            When omitted 0-3, or all of a small head.
+            When omitted 0-3, or all of a small head. Of FastGAN, its excitations from 64 px (0) to 512 px
+            (3); when omitted all but the first, as the original does, where there are others.
         out: Target file.
         truncation: Psi of the truncation trick.
         label: Class of all images, for networks with classes.
     """
     renderer = Renderer.load(model, Look(truncation, label=label))
     down, across = parse_seeds(rows, "rows"), parse_seeds(columns, "columns")
+    draw = _mixed_styles if excited(renderer.generator) is None else mixed_maps
+    upper, lines, taken = draw(renderer, down, across, layers)
+    sheet = grid(torch.cat([torch.full_like(upper[:1], 255), upper, *lines]), len(across) + 1)
+    described = {"model": model, "rows": rows, "columns": columns, "layers": ",".join(map(str, taken))}
+    save_png(sheet, out, metadata=described)
+    Console().print(f"{len(down)} x {len(across)} mixed images with their sources: {out}")
+
+
+def _mixed_styles(renderer: Renderer, down: list[int], across: list[int], layers: str | None) -> Mixture:
     own, sources = Ingredients.of(renderer, down), Ingredients.of(renderer, across)
     whole = own.content is not None
     taken = (
@@ -55,11 +66,7 @@ def mix(
         torch.cat([left[None], own.with_styles(row, sources, taken).images(renderer)])
         for row, left in enumerate(own.images(renderer))
     ]
-    upper = sources.images(renderer)
-    sheet = grid(torch.cat([torch.full_like(upper[:1], 255), upper, *lines]), len(across) + 1)
-    described = {"model": model, "rows": rows, "columns": columns, "layers": ",".join(map(str, taken))}
-    save_png(sheet, out, metadata=described)
-    Console().print(f"{len(down)} x {len(across)} mixed images with their sources: {out}")
+    return Mixture(sources.images(renderer), lines, taken)
 
 
 @dataclass(frozen=True)

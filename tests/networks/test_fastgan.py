@@ -144,7 +144,12 @@ def test_what_table_2_leaves_out_is_left_out_and_nothing_else() -> None:
         *("excitations", "decoder", "small_decoder", "part_decoder")
     }
     thin = FastGANDiscriminator(256, 8, decoder_channels=4).decoder
-    assert [block.convs[0].conv.out_channels for block in thin.blocks] == [32, 16, 16, 8]  # gated: half remain
+    assert [block.convs[0].conv.out_channels for block in thin.blocks] == [
+        32,
+        16,
+        16,
+        8,
+    ]  # gated: half remain
     assert "decoders" not in bare.stages() and bare(torch.zeros(1, 3, 256, 256)).shape == (1, 50)
     with pytest.raises(UserError, match="decoders: true"):
         bare.score_and_reconstruct(torch.zeros(1, 3, 256, 256), 0)

@@ -92,7 +92,8 @@ def test_noise_and_statistics_that_are_no_function_of_the_latent_are_replaced_an
     assert "note: the network's own batch_norm is batch; the file has running" in done.out
     graph, about = loaded(here / "g.pt2")
     (latents,) = inputs_of(network, 4)
-    torch.testing.assert_close(graph(latents), network(latents, noise="none", batch_norm="running"))
+    expected = network(latents, noise="none", batch_norm="running")
+    torch.testing.assert_close(graph(latents), expected, atol=1e-4, rtol=1e-4)
     assert about["choices"] == {"noise": "none", "batch_norm": "running"}
 
 
