@@ -19,6 +19,11 @@ def main_head(images: Images) -> Tensor:
     return images if isinstance(images, Tensor) else images[0]
 
 
+def in_full(tensor: Tensor) -> Tensor:
+    """In single precision, or double where it is so already."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def fill_gradients(network: nn.Module) -> None:
     """Give what a loss did not reach the gradient 0, so that moments decay alike on one process and many."""
     for parameter in network.parameters():
