@@ -1,6 +1,8 @@
-"""Lists of seeds as people write them."""
+"""Lists of seeds as people write them, and seeds made from numbers."""
 
 import re
+
+import numpy as np
 
 from gansharing.errors import UserError
 
@@ -27,3 +29,8 @@ def parse_seeds(text: str, what: str = "seeds") -> list[int]:
             raise UserError(f"{what}: the range {part} runs backwards or is longer than 1,000,000")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def stream_seed(*numbers: int) -> int:
+    """A seed for torch, in [0, 2^63), that is a function of non-negative numbers and no simple one."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

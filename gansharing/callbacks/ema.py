@@ -49,9 +49,16 @@ class GeneratorEMA(WeightAveraging):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Copy the generator when training begins."""
         if stage == "fit":
+            pl_module.deal(trainer)
             self._average_model = AveragedModel(
                 pl_module.generator, device=pl_module.device, use_buffers=self._use_buffers, **self._kwargs
             )
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Average in the precision that the strategy has given the generator since."""
+        super().on_train_start(trainer, pl_module)
+        if self._average_model is not None:
+            self._average_model.to(next(pl_module.generator.parameters()).dtype)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -12,7 +12,7 @@ from gansharing.callbacks.loggers import log_image
 from gansharing.errors import UserError
 from gansharing.visual import grid, save_png
 
-_TITLES = {"real": "real", "transfer": "transfer"}
+_TITLES = {"real": "real", "transfer": "transfer", "domains": "domains", "widths": "widths"}
 
 
 class Grids(Callback):
@@ -20,7 +20,9 @@ class Grids(Callback):
 
     Tile ``i`` shows latent seed ``i``, so pictures of different steps compare tile by tile. A setup with a
     counterpart, such as a transfer's source, also gets ``images/step_0001000_transfer.png``: pairs of rows,
-    the counterpart's images above those of the same latents.
+    the counterpart's images above those of the same latents. A setup with several domains, or a slimmable
+    generator, gets ``images/step_0001000_domains.png`` or ``_widths.png``: a row for each (the full width
+    last), a column for each latent.
 
     Args:
         columns: Tiles per row.
@@ -33,6 +35,7 @@ class Grids(Callback):
         self.columns, self.rows = columns, rows
         self._tiles: list[Tensor] = []
         self._counterpart: Tensor | None = None
+        self._rows: dict[str, list[Tensor]] = {}
 
     @staticmethod
     def folder(trainer: Trainer) -> Path:
@@ -41,16 +44,18 @@ class Grids(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what the discriminator is shown: the first images of the training set."""
-        images = getattr(trainer.datamodule, "train_set", None)  # type: ignore[attr-defined]
-        if images is None or not trainer.is_global_zero:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero:
             return
-        count = min(self.columns * self.rows, len(images))
-        chosen = torch.linspace(0, len(images) - 1, count).round().long().tolist()
-        self._save(trainer, images.batch(chosen)["image"], "real")
+        if hasattr(data, "references"):
+            rows = [_spread(member.train_set, self.columns) for member in data.members.values()]
+            self._save(trainer, torch.cat([_filled(row, self.columns) for row in rows]), "real")
+        elif (images := getattr(data, "train_set", None)) is not None:
+            self._save(trainer, _spread(images, self.columns * self.rows), "real")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin a new picture; make the counterpart's images once."""
-        self._tiles = []
+        self._tiles, self._rows = [], {}
         if self._counterpart is None and trainer.is_global_zero:
             found = pl_module.counterpart(list(range(self.columns * self.rows)))
             self._counterpart = None if found is None else found.cpu()
@@ -68,6 +73,12 @@ class Grids(Callback):
         missing = self.columns * self.rows - sum(len(part) for part in self._tiles)
         if missing > 0:
             self._tiles.append(outputs["images"][:missing].cpu())
+        if batch_idx == 0:
+            for kind in ("domains", "widths"):
+                rows = [images[: self.columns].cpu() for images in outputs.get(kind, {}).values()]
+                if rows:
+                    last = [outputs["images"][: self.columns].cpu()] if kind == "widths" else []
+                    self._rows[kind] = [*rows, *last]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture and show it in the loggers."""
@@ -77,6 +88,9 @@ class Grids(Callback):
             if self._counterpart is not None:
                 pairs = in_pairs_of_rows(self._counterpart[: len(tiles)], tiles, self.columns)
                 self._save(trainer, pairs, f"{name}_transfer")
+            for kind, rows in self._rows.items():
+                filled = [_filled(row, self.columns) for row in rows]
+                self._save(trainer, torch.cat(filled), f"{name}_{kind}")
 
     def _save(self, trainer: Trainer, images: Tensor, name: str) -> None:
         path = self.folder(trainer) / f"{name}.png"
@@ -97,8 +111,17 @@ def in_pairs_of_rows(above: Tensor, below: Tensor, columns: int) -> Tensor:
     """
     columns = min(columns, len(above))
     missing = -len(above) % columns
-    rows = [
-        torch.cat([tiles, tiles.new_full((missing, *tiles.shape[1:]), 255)]).split(columns)
-        for tiles in (above, below)
-    ]
+    rows = [_filled(tiles, len(tiles) + missing).split(columns) for tiles in (above, below)]
     return torch.cat([row for pair in zip(*rows, strict=True) for row in pair])
+
+
+def _filled(tiles: Tensor, count: int) -> Tensor:
+    """``tiles`` and white ones, ``count`` in all."""
+    return torch.cat([tiles, tiles.new_full((count - len(tiles), *tiles.shape[1:]), 255)])
+
+
+def _spread(images: Any, count: int) -> Tensor:
+    """Up to ``count`` images at equal distances: uint8 ``(N, 3, H, W)``."""
+    chosen = torch.linspace(0, len(images) - 1, min(count, len(images))).round().long().tolist()
+    found: Tensor = images.batch(chosen)["image"]
+    return found

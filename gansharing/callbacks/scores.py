@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
+from gansharing.data import CachedImages
 from gansharing.errors import UserError
-from gansharing.metrics import ScoreSuite, WidthSuites, build_extractor, real_features
+from gansharing.metrics import DomainSuites, ScoreSuite, WidthSuites, build_extractor, real_features
 
 
 class Scores(Callback):
@@ -20,7 +21,8 @@ class Scores(Callback):
     The number of images is the number asked for whatever the world size, and the scores do not depend on
     it. The extractor is no part of the trained module and of no checkpoint. A slimmable generator is scored
     at every width: plain names are the full width's, ``fid/0.25`` and so on those of the narrower ones, and
-    ``mic`` and ``ic/0.25-0.5`` say how far apart the widths' images of one latent are.
+    ``mic`` and ``ic/0.25-0.5`` say how far apart the widths' images of one latent are. Several domains are
+    scored one by one, ``fid/NAME``, each against its own images; plain names are their means.
 
     Args:
         extractor: ``lite`` (embedded, needs no network; names end in ``_lite``), ``inception`` (the weights
@@ -53,6 +55,7 @@ class Scores(Callback):
         self.history: list[dict[str, float]] = []
         self._suite: ScoreSuite | None = None
         self._widths: WidthSuites | None = None
+        self._domains: DomainSuites | None = None
 
     @property
     def fid_name(self) -> str:
@@ -76,9 +79,12 @@ class Scores(Callback):
         """
         if stage == "predict":
             return
-        reference = getattr(trainer.datamodule, "reference", None)  # type: ignore[attr-defined]
-        if reference is not None and len(reference) < 2:
-            raise UserError(f"there is {len(reference)} image to score against: scores need at least 2")
+        for name, reference in _references(trainer).items():
+            if len(reference) < 2:
+                where = f"domain {name}: " if name else ""
+                raise UserError(
+                    f"{where}there is {len(reference)} image to score against: scores need at least 2"
+                )
         pl_module.evaluation_samples = self.num_samples
         if self._suite is None:
             extractor = build_extractor(self.extractor, weights=self.weights, resize=self.resize)
@@ -91,13 +97,17 @@ class Scores(Callback):
         if suite is None:
             raise RuntimeError("Scores was not set up")
         suite.reset()
-        if not suite.has_real:
-            reference = getattr(trainer.datamodule, "reference", None)  # type: ignore[attr-defined]
-            if reference is None:
-                raise UserError(
-                    "scores need a data module with a reference set; use data: ImageData, or drop Scores"
-                )
-            suite.set_real(real_features(reference, suite.extractor))
+        references = _references(trainer)
+        if not references:
+            raise UserError(
+                "scores need a data module with a reference set; use data: ImageData, or drop Scores"
+            )
+        if "" not in references and self._domains is None:
+            self._domains = DomainSuites(suite, references)
+        if self._domains is not None:
+            self._domains.reset()
+        elif not suite.has_real:
+            suite.set_real(real_features(references[""], suite.extractor))
         if self._widths is None and pl_module.evaluation_widths:
             self._widths = WidthSuites(suite, pl_module.evaluation_widths)
         if self._widths is not None:
@@ -106,11 +116,16 @@ class Scores(Callback):
     def _look(self, outputs: dict[str, Any]) -> None:
         if self._suite is None:
             return
+        if self._domains is not None:
+            self._domains.update(outputs["domains"])
+            return
         features = self._suite.update(outputs["images"])
         if self._widths is not None:
             self._widths.update(outputs["widths"], features)
 
     def _compute(self) -> dict[str, float]:
+        if self._domains is not None:
+            return self._domains.compute()
         scores = self._suite.compute() if self._suite is not None else {}
         return scores | (self._widths.compute() if self._widths is not None else {})
 
@@ -188,3 +203,12 @@ class Scores(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the scores so far."""
         self.history = list(state_dict["history"])
+
+
+def _references(trainer: Trainer) -> dict[str, CachedImages]:
+    """What is scored against: by domain, or under the empty name; nothing where the data have none."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    if hasattr(data, "references"):
+        return dict(data.references)
+    reference = getattr(data, "reference", None)
+    return {} if reference is None else {"": reference}

@@ -2,6 +2,7 @@
 
 from gansharing.data.cache import CachedImages, cache_root
 from gansharing.data.decode import Recipe
+from gansharing.data.domains import MultiDomainData
 from gansharing.data.images import ImageData
 from gansharing.data.loader import ResumableLoader
 from gansharing.data.prepare import prepare
@@ -10,6 +11,7 @@ from gansharing.data.sources import Source, open_source
 __all__ = [
     "CachedImages",
     "ImageData",
+    "MultiDomainData",
     "Recipe",
     "ResumableLoader",
     "Source",

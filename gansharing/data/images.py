@@ -178,6 +178,9 @@ class ImageData(LightningDataModule):
         scaled = scale(image, self.value_range)
         if self.dither and training:
             scaled += self.dither * torch.rand(scaled.shape).to(scaled.device)
+        # The trainer converts what comes from the loader, and that was uint8.
+        if self.trainer is not None and self.trainer.lightning_module.dtype == torch.float64:
+            scaled = scaled.double()
         return batch | {"image": scaled}
 
     def _module(self) -> LightningModule:

@@ -114,7 +114,7 @@ class ResumableLoader:
                 batch_size=None,
                 sampler=positions,
                 num_workers=self.num_workers,
-                collate_fn=_as_is,
+                collate_fn=as_is,
                 worker_init_fn=leave_signals_to_the_trainer,
                 generator=torch.Generator(),  # else each iteration would draw from the global one
             )
@@ -176,7 +176,8 @@ class _Batches(Dataset[Batch]):
         return self._loader.images.batch(self._loader.indices(position))
 
 
-def _as_is(batch: Any) -> Any:
+def as_is(batch: Any) -> Any:
+    """Leave what a data set gives unchanged: it is a whole batch."""
     return batch
 
 

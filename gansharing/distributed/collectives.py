@@ -30,6 +30,19 @@ def average_gradients(module: nn.Module) -> None:
         parameter.grad = mean
 
 
+def changing_buffers(module: nn.Module) -> list[Tensor]:
+    """Floating-point buffers of ``module`` that training changes: all but the constants of its networks."""
+    constant = {
+        id(buffer)
+        for network in module.modules()
+        if isinstance(network, Network)
+        for trained in [set(network.trained_buffers())]
+        for name, buffer in network.named_buffers()
+        if name not in trained
+    }
+    return [b for b in module.buffers() if b.is_floating_point() and id(b) not in constant]
+
+
 @torch.no_grad()
 def average_buffers(module: nn.Module) -> None:
     """Replace the floating-point buffers of ``module`` (batch statistics) by their mean over all processes.
@@ -38,16 +51,7 @@ def average_buffers(module: nn.Module) -> None:
     network's constants are left alone: the mean of three equal numbers need not equal them, and deltas are
     bound to their content. Does nothing in a single process.
     """
-    world = _world()
-    networks = [network for network in module.modules() if isinstance(network, Network)]
-    constant = {
-        id(buffer)
-        for network in networks
-        for trained in [set(network.trained_buffers())]
-        for name, buffer in network.named_buffers()
-        if name not in trained
-    }
-    buffers = [b for b in module.buffers() if b.is_floating_point() and id(b) not in constant]
+    world, buffers = _world(), changing_buffers(module)
     if world == 1 or not buffers:
         return
     flat = torch.cat([b.flatten() for b in buffers])

@@ -2,6 +2,7 @@
 
 from gansharing.metrics.consistency import InceptionConsistency
 from gansharing.metrics.diversity import Diversity
+from gansharing.metrics.domains import DomainSuites
 from gansharing.metrics.extractors import FeatureExtractor, Features, build_extractor
 from gansharing.metrics.frechet import FrechetDistance
 from gansharing.metrics.inception_score import LogitScore
@@ -21,6 +22,7 @@ __all__ = [
     "KernelDistance",
     "LogitScore",
     "RealFeatures",
+    "DomainSuites",
     "ScoreSuite",
     "WidthSuites",
     "build_extractor",

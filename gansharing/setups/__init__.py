@@ -2,8 +2,9 @@
 
 from gansharing.setups.adversarial import Adversarial
 from gansharing.setups.base import GenerativeSetup
+from gansharing.setups.multi_domain import MultiDomain
 from gansharing.setups.self_supervised import SelfSupervised
 from gansharing.setups.slimmable import Slimmable
 from gansharing.setups.transfer import Transfer
 
-__all__ = ["Adversarial", "GenerativeSetup", "SelfSupervised", "Slimmable", "Transfer"]
+__all__ = ["Adversarial", "GenerativeSetup", "MultiDomain", "SelfSupervised", "Slimmable", "Transfer"]

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
@@ -58,6 +58,7 @@ class GenerativeSetup(LightningModule):
             UserError: The strategy wraps the module in DistributedDataParallel, or the data have another
                 resolution than the generator.
         """
+        self.deal(self.trainer)
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and not isinstance(strategy, ExplicitDDP):
             raise UserError(
@@ -67,6 +68,9 @@ class GenerativeSetup(LightningModule):
         self._check_resolution()
         if self.channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def deal(self, trainer: Trainer) -> None:  # noqa: B027  (most setups are the same on every process)
+        """Become what this process trains; callbacks that copy networks call it before they do."""
 
     def _check_resolution(self) -> None:
         data = getattr(getattr(self.trainer, "datamodule", None), "resolution", None)

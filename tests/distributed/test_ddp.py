@@ -28,12 +28,13 @@ def start(*command: object) -> subprocess.Popen[str]:
     )
 
 
-def finish(*processes: subprocess.Popen[str]) -> None:
+def finish(*processes: subprocess.Popen[str], seconds: float = 100) -> None:
     try:
-        printed = [process.communicate(timeout=100)[0] for process in processes]
+        printed = [process.communicate(timeout=seconds)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(printed)[-4000:]
 
 

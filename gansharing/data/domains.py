@@ -1,0 +1,260 @@
+"""``MultiDomainData``: several sets of images, a batch of each in every step."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch.utils.data import DataLoader, Dataset
+
+from gansharing.data.cache import CachedImages
+from gansharing.data.images import ImageData
+from gansharing.data.loader import Batch, ResumableLoader, as_is, leave_signals_to_the_trainer
+from gansharing.errors import UserError
+from gansharing.seeds import stream_seed
+from gansharing.sharing.layout import DomainLayout
+
+
+class MultiDomainData(LightningDataModule):
+    """A batch of every domain in every step, in orders that can be resumed with any number of processes.
+
+    A batch on the device is ``{domain: {"image": float32 (B, 3, resolution, resolution), "label": int64
+    (B,)}}`` for the domains of the process; processes that share a domain split its batch. Domains may have
+    different numbers of images: each goes through its own in an order of its own without end, and an epoch is
+    over when the largest has been seen once.
+
+    Args:
+        domains: A folder whose sub-folders are the domains, or a path for each name: whatever
+            :class:`ImageData` takes.
+        batch_size: Images of a domain in a step, over all processes of that domain.
+        options: Of :class:`ImageData`, the same for every domain.
+
+    Attributes:
+        members: The :class:`ImageData` of each domain.
+        names: Names of the domains, in order.
+
+    Raises:
+        UserError: There is no domain, or the folder has no sub-folders.
+    """
+
+    def __init__(self, domains: str | dict[str, str], batch_size: int = 8, **options: Any) -> None:
+        super().__init__()
+        paths = _subfolders(domains) if isinstance(domains, str) else dict(domains)
+        if not paths:
+            raise UserError("data.domains is empty; give at least one domain as NAME: PATH")
+        if bad := [name for name in paths if not name or "." in name]:
+            raise UserError(f"data.domains: '{bad[0]}' cannot name a domain; use a name without dots")
+        if "path" in options:
+            raise UserError("data.path is of one domain; give data.domains as NAME: PATH")
+        self.members = {
+            name: ImageData(path=path, batch_size=batch_size, **options) for name, path in paths.items()
+        }
+        self.batch_size = batch_size
+        self._loader: DomainLoader | None = None
+        self._restored: dict[str, Any] = {}
+        self.save_hyperparameters(logger=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The domains."""
+        return list(self.members)
+
+    @property
+    def resolution(self) -> int:
+        """Side of all images in pixels."""
+        return next(iter(self.members.values())).resolution
+
+    @property
+    def references(self) -> dict[str, CachedImages]:
+        """What the scores of each domain are taken against; after :meth:`setup`."""
+        return {name: member.reference for name, member in self.members.items()}
+
+    def prepare_data(self) -> None:
+        """Build the caches, in one process of each machine."""
+        for member in self._each():
+            member.prepare_data()
+
+    def setup(self, stage: str = "fit") -> None:
+        """Map the caches."""
+        self._loader, self._restored = None, {}
+        for member in self._each():
+            member.setup(stage)
+
+    def train_dataloader(self) -> "DomainLoader":
+        """Batches of this process's domains."""
+        trainer, earlier = self.trainer, self._loader
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        layout = DomainLayout(len(self.members), world)
+        loaders = {}
+        for number, (name, member) in enumerate(self.members.items()):
+            with blaming(name):
+                loaders[name] = ResumableLoader(
+                    member.train_set,
+                    member.batch_size,
+                    seed=member.seed + number,
+                    rank=layout.replica(rank),
+                    world=layout.replicas,
+                    drop_last=member.drop_last,
+                )
+        mine = [self.names[domain] for domain in layout.of(rank)]
+        self._loader = DomainLoader(loaders, mine, next(iter(self.members.values())).num_workers)
+        if earlier is not None and trainer is not None:
+            self._loader.load_state_dict(earlier.state_dict())
+        elif self._restored:
+            self._loader.load_state_dict(self._restored)
+        return self._loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's position, one for all domains."""
+        return {} if self._loader is None else {"train": self._loader.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next :meth:`train_dataloader` go on where ``state_dict`` was taken."""
+        self._restored = state_dict.get("train", {})
+
+    def val_dataloader(self) -> Any:
+        """What the module asks for."""
+        return self._module().val_dataloader()
+
+    def test_dataloader(self) -> Any:
+        """As :meth:`val_dataloader`."""
+        return self._module().test_dataloader()
+
+    def predict_dataloader(self) -> Any:
+        """As :meth:`val_dataloader`."""
+        return self._module().predict_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """As :meth:`ImageData.on_after_batch_transfer`, for each domain.
+
+        Flips and dither are drawn from a stream of the domain's own, which the loader's position decides, so
+        that they do not depend on which process has the domain.
+        """
+        if not isinstance(batch, dict) or not all(isinstance(part, dict) for part in batch.values()):
+            return batch
+        ready = {}
+        for name, part in batch.items():
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(part["stream"][0]))
+                member = self.members[name]
+                member.trainer = self.trainer
+                ready[name] = member.on_after_batch_transfer(
+                    {key: value for key, value in part.items() if key != "stream"}, dataloader_idx
+                )
+        return ready
+
+    def _each(self) -> Iterator[ImageData]:
+        for name, member in self.members.items():
+            with blaming(name):
+                yield member
+
+    def _module(self) -> LightningModule:
+        assert self.trainer is not None, "only a trainer asks for these loaders"
+        return self.trainer.lightning_module
+
+
+class DomainLoader:
+    """Batches of several domains at one position.
+
+    Args:
+        loaders: One for each domain of the run.
+        mine: The domains of this process.
+        num_workers: Processes that fetch ahead.
+    """
+
+    def __init__(self, loaders: Mapping[str, ResumableLoader], mine: list[str], num_workers: int = 0) -> None:
+        self.loaders, self.mine, self.num_workers = dict(loaders), mine, num_workers
+        self.position = 0
+
+    def __len__(self) -> int:
+        """Batches until the largest domain has been seen once."""
+        return max(len(loader) for loader in self.loaders.values())
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        positions = range(self.position, self.position + len(self))
+        for position, batch in zip(positions, self._fetch(positions), strict=True):
+            self.position = position + 1
+            yield batch
+
+    def batch(self, position: int) -> dict[str, Batch]:
+        """The ``position``-th batch of each of this process's domains, counted from 0 without end."""
+        found = {}
+        for name in self.mine:
+            loader = self.loaders[name]
+            stream = stream_seed(loader.seed, position, loader.rank)
+            found[name] = {
+                **loader.images.batch(loader.indices(position)),
+                "stream": torch.tensor([stream], dtype=torch.int64),
+            }
+        return found
+
+    def _fetch(self, positions: range) -> Iterator[dict[str, Batch]]:
+        if self.num_workers == 0:
+            return map(self.batch, positions)
+        return iter(
+            DataLoader(
+                _Positions(self),
+                batch_size=None,
+                sampler=positions,
+                num_workers=self.num_workers,
+                collate_fn=as_is,
+                worker_init_fn=leave_signals_to_the_trainer,
+                generator=torch.Generator(),  # else each iteration would draw from the global one
+            )
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what each domain's order depends on; the same on every process."""
+        domains = {name: loader.state_dict() | {"position": 0} for name, loader in self.loaders.items()}
+        return {"position": self.position, "domains": domains}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken, with any number of processes or workers.
+
+        Raises:
+            UserError: It belongs to other domains, or to other data of one.
+        """
+        stored = state.get("domains", {})
+        if stored.keys() != self.loaders.keys():
+            raise UserError(
+                f"the checkpoint's data had the domains {', '.join(stored) or 'of another data module'}, "
+                f"this run has {', '.join(self.loaders)}; resume with the same data.domains"
+            )
+        for name, loader in self.loaders.items():
+            with blaming(name):
+                loader.load_state_dict(stored[name])
+        self.position = int(state["position"])
+
+
+class _Positions(Dataset[dict[str, Batch]]):
+    """A loader's batches by position, for worker processes."""
+
+    def __init__(self, loader: DomainLoader) -> None:
+        self._loader = loader
+
+    def __getitem__(self, position: int) -> dict[str, Batch]:
+        return self._loader.batch(position)
+
+
+@contextmanager
+def blaming(domain: str) -> Iterator[None]:
+    """Name the domain in what goes wrong inside."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"domain {domain}: {error}") from None
+
+
+def _subfolders(path: str) -> dict[str, str]:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(
+            f"data.domains: no folder {path}; give a folder with a sub-folder for each domain, or "
+            "--data.domains '{NAME: PATH, ...}'"
+        )
+    found = {sub.name: str(sub) for sub in sorted(folder.iterdir()) if sub.is_dir() and sub.name[0] != "."}
+    if not found:
+        raise UserError(f"data.domains: {path} has no sub-folders; there must be one for each domain")
+    return found
