@@ -30,7 +30,7 @@ Train and evaluate (YAML files and options; --print_config shows every option wi
   gansharing predict --ckpt_path CKPT --predictions.seeds 0-99
 
 Use what was trained (needs neither data nor configuration)
-  gansharing sample CKPT --seeds 0-63 --out DIR    numbered PNG and a grid
+  gansharing sample CKPT --seeds 0-63 --out DIR    numbered PNG and a grid; --width 0.25,1: a row a width
   gansharing interpolate CKPT --seeds 1,7,3        a walk through latent space (z or w): strip and GIF
   gansharing mix CKPT --rows 0-3 --columns 5-9     style mixing; gansharing truncation CKPT: psi from -1 to 1
   gansharing project CKPT FACE.png ...             the latent of a real image, with a before/after picture
@@ -38,7 +38,8 @@ Use what was trained (needs neither data nor configuration)
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint
   gansharing modulation RUN DELTA ...              what AdaFM made of the filters: box plots, sorted scales
   gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle;
-                                                   --delta: only those that a transfer's domain owns
+                                                   --delta: only those that a transfer's domain owns;
+                                                   --format onnx|torch-export; --width 0.5: a width alone
   gansharing import SRC --format stylegan2-ada --out G.safetensors   published weights: NVIDIA's .pkl, also
                                                    rosinality, fastgan, mimicry, ...: import --help
   gansharing data list|prepare|emoji4              known data sets; decode a folder once; four emoji styles
