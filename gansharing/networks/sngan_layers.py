@@ -106,6 +106,18 @@ def halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2) if x.shape[-1] % 2 == 0 else x
 
 
+def convolved_and_halved(conv: nn.Module, x: Tensor) -> Tensor:
+    """``halved(conv(x))`` of a 3x3 convolution, in one of 4x4 with stride 2: 16 products for 36.
+
+    The mean over 2x2 pixels is linear, so that of the kernel's four shifts gives the same numbers.
+    """
+    if x.shape[-1] % 2:
+        return conv(x)
+    assert isinstance(conv, nn.Conv2d)
+    weight = F.avg_pool2d(F.pad(conv.weight, (1, 1, 1, 1)), 2, 1)
+    return F.conv2d(x, weight, conv.bias, stride=2, padding=1)
+
+
 class FirstDownBlock(nn.Module):
     """First residual block of a discriminator: reads the image, halves height and width."""
 
@@ -117,7 +129,7 @@ class FirstDownBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, H, W)`` to ``(N, outputs, H / 2, W / 2)``."""
-        return halved(self.c2(self.c1(images).relu())) + self.c_sc(halved(images))
+        return convolved_and_halved(self.c2, self.c1(images).relu()) + self.c_sc(halved(images))
 
 
 class DownBlock(nn.Module):
@@ -138,9 +150,13 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inputs, H, W)`` to ``(N, outputs, H, W)``, halved if ``down``."""
         x = x.relu()
-        branch = self.c2(self.c1(x).relu())
-        shortcut = x if self.c_sc is None else self.c_sc(x)
-        return halved(branch) + halved(shortcut) if self.down else branch + shortcut
+        branch = self.c1(x).relu()
+        if self.down:
+            branch, x = convolved_and_halved(self.c2, branch), halved(x)
+        else:
+            branch = self.c2(branch)
+        # A convolution of single pixels and a mean over pixels are the same in either order.
+        return branch + (x if self.c_sc is None else self.c_sc(x))
 
 
 class Head(nn.Module):

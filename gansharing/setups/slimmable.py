@@ -22,6 +22,7 @@ from gansharing.slimmable import (
     halves,
     held_norms,
     sandwich,
+    scores_alone,
 )
 from gansharing.slimmable.distillation import Teacher
 
@@ -32,7 +33,7 @@ class Slimmable(Adversarial):
     Each player's gradients of all widths are summed and make one step. Real images, and the labels of the
     fakes, are the same at every width; latents are fresh, but for the distillation, which shows all widths
     the same. What the algorithm repeats is done once: the shared stages of the discriminator on real images
-    (which are augmented once), and its division by spectral norms
+    (which are augmented once), the others on reals and fakes in one batch, and its division by spectral norms
     (:func:`~gansharing.slimmable.held_norms`). Widths take their turn from the widest down in the
     generator's step, so that each gives way to the next before the next is computed.
 
@@ -170,6 +171,11 @@ class Slimmable(Adversarial):
         return losses | {"loss_d": torch.stack(list(losses.values())).sum()}
 
     def _weigh(self, own: Any, features: Tensor, common: Any, fake: Tensor, labels: Tensor | None) -> Tensor:
+        if scores_alone(self.discriminator):
+            both = torch.cat([features, common(fake)])
+            scores, rivals = own(both, None if labels is None else labels.repeat(2)).chunk(2)
+            self.augment.observe(scores.detach())
+            return self._backward(self.loss.discriminator(scores, rivals))
         scores = own(features, labels)
         self.augment.observe(scores.detach())
         if self.loss.compares:

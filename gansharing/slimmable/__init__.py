@@ -1,7 +1,7 @@
 """One network, every width: slimmable layers and networks (Hou et al. 2021). Plain PyTorch."""
 
 from gansharing.slimmable.calibration import recalibrate
-from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves
+from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves, scores_alone
 from gansharing.slimmable.distillation import distillation
 from gansharing.slimmable.held import held_norms
 from gansharing.slimmable.networks import SlimmableDiscriminator, SlimmableGenerator, extract
@@ -21,5 +21,6 @@ __all__ = [
     "held_norms",
     "recalibrate",
     "sandwich",
+    "scores_alone",
     "sort_channels",
 ]

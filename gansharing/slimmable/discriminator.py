@@ -129,6 +129,12 @@ class PerWidthDiscriminator(Discriminator):
         return made.train(self.training)
 
 
+def scores_alone(discriminator: Discriminator) -> bool:
+    """Whether no stage looks across the batch, so that batches can be joined."""
+    inside = getattr(discriminator, "network", discriminator)
+    return isinstance(inside, PerWidthDiscriminator | StagedDiscriminator)
+
+
 def halves(discriminator: Discriminator) -> tuple[Callable[[Tensor], Tensor], Callable[..., Tensor]]:
     """Two functions whose composition is the discriminator, the first of which is the same at every width.
 
