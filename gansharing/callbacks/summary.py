@@ -29,7 +29,9 @@ def _score_table(
     table = Table(title=f"Scores: {about}", title_justify="left")
     table.add_column("score")
     for name, entry in (("first", first), ("best", best), ("last", last)):
-        label = "untrained" if entry["step"] == 0 else f"{name}, step {entry['step']:,.0f}"
+        label = f"{name}, step {entry['step']:,.0f}"
+        if entry["step"] == 0:
+            label = "untrained" if name == "first" else f"{name}: untrained"
         table.add_column(label, justify="right")
     for score in [key for key in last if key not in ("step", "images") and "_std" not in key]:
         table.add_row(
@@ -40,10 +42,9 @@ def _score_table(
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
     grids = sorted((folder / "images").glob("step_*[0-9].png"))
-    pairs = sorted((folder / "images").glob("step_*_transfer.png"))
     candidates = [
         ("samples", grids[-1] if grids else folder / "images" / "none"),
-        ("transfer", pairs[-1] if pairs else folder / "images" / "none"),
+        *((kind, _latest(folder, kind)) for kind in ("transfer", "domains", "widths")),
         ("real images", folder / "images" / "real.png"),
         ("curves", folder / "curves.png"),
         ("results", folder / "results.json"),
@@ -51,6 +52,11 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
         ("last", folder / "checkpoints" / "last.ckpt"),
     ]
     return [(name, path) for name, path in candidates if path.exists()]
+
+
+def _latest(folder: Path, kind: str) -> Path:
+    found = sorted((folder / "images").glob(f"step_*_{kind}.png"))
+    return found[-1] if found else folder / "images" / "none"
 
 
 def print_summary(folder: Path, results: dict[str, Any]) -> None:

@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
-from torch.utils.data import DataLoader, Dataset
 
 from gansharing.data.cache import CachedImages
-from gansharing.data.images import ImageData
-from gansharing.data.loader import Batch, ResumableLoader, as_is, leave_signals_to_the_trainer
+from gansharing.data.images import ImageData, PositionedData
+from gansharing.data.loader import Batch, ResumableLoader, fetched
 from gansharing.errors import UserError
 from gansharing.seeds import stream_seed
 from gansharing.sharing.layout import DomainLayout
 
 
-class MultiDomainData(LightningDataModule):
+class MultiDomainData(PositionedData):
     """A batch of every domain in every step, in orders that can be resumed with any number of processes.
 
     A batch on the device is ``{domain: {"image": float32 (B, 3, resolution, resolution), "label": int64
@@ -52,8 +50,6 @@ class MultiDomainData(LightningDataModule):
             name: ImageData(path=path, batch_size=batch_size, **options) for name, path in paths.items()
         }
         self.batch_size = batch_size
-        self._loader: DomainLoader | None = None
-        self._restored: dict[str, Any] = {}
         self.save_hyperparameters(logger=False)
 
     @property
@@ -73,18 +69,20 @@ class MultiDomainData(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Build the caches, in one process of each machine."""
-        for member in self._each():
-            member.prepare_data()
+        for name, member in self.members.items():
+            with blaming(name):
+                member.prepare_data()
 
     def setup(self, stage: str = "fit") -> None:
         """Map the caches."""
-        self._loader, self._restored = None, {}
-        for member in self._each():
-            member.setup(stage)
+        self._forget_position()
+        for name, member in self.members.items():
+            with blaming(name):
+                member.setup(stage)
 
     def train_dataloader(self) -> "DomainLoader":
         """Batches of this process's domains."""
-        trainer, earlier = self.trainer, self._loader
+        trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         layout = DomainLayout(len(self.members), world)
         loaders = {}
@@ -99,32 +97,7 @@ class MultiDomainData(LightningDataModule):
                     drop_last=member.drop_last,
                 )
         mine = [self.names[domain] for domain in layout.of(rank)]
-        self._loader = DomainLoader(loaders, mine, next(iter(self.members.values())).num_workers)
-        if earlier is not None and trainer is not None:
-            self._loader.load_state_dict(earlier.state_dict())
-        elif self._restored:
-            self._loader.load_state_dict(self._restored)
-        return self._loader
-
-    def state_dict(self) -> dict[str, Any]:
-        """The loader's position, one for all domains."""
-        return {} if self._loader is None else {"train": self._loader.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next :meth:`train_dataloader` go on where ``state_dict`` was taken."""
-        self._restored = state_dict.get("train", {})
-
-    def val_dataloader(self) -> Any:
-        """What the module asks for."""
-        return self._module().val_dataloader()
-
-    def test_dataloader(self) -> Any:
-        """As :meth:`val_dataloader`."""
-        return self._module().test_dataloader()
-
-    def predict_dataloader(self) -> Any:
-        """As :meth:`val_dataloader`."""
-        return self._module().predict_dataloader()
+        return self._positioned(DomainLoader(loaders, mine, next(iter(self.members.values())).num_workers))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """As :meth:`ImageData.on_after_batch_transfer`, for each domain.
@@ -144,15 +117,6 @@ class MultiDomainData(LightningDataModule):
                     {key: value for key, value in part.items() if key != "stream"}, dataloader_idx
                 )
         return ready
-
-    def _each(self) -> Iterator[ImageData]:
-        for name, member in self.members.items():
-            with blaming(name):
-                yield member
-
-    def _module(self) -> LightningModule:
-        assert self.trainer is not None, "only a trainer asks for these loaders"
-        return self.trainer.lightning_module
 
 
 class DomainLoader:
@@ -174,7 +138,7 @@ class DomainLoader:
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
         positions = range(self.position, self.position + len(self))
-        for position, batch in zip(positions, self._fetch(positions), strict=True):
+        for position, batch in zip(positions, fetched(self.batch, positions, self.num_workers), strict=True):
             self.position = position + 1
             yield batch
 
@@ -189,21 +153,6 @@ class DomainLoader:
                 "stream": torch.tensor([stream], dtype=torch.int64),
             }
         return found
-
-    def _fetch(self, positions: range) -> Iterator[dict[str, Batch]]:
-        if self.num_workers == 0:
-            return map(self.batch, positions)
-        return iter(
-            DataLoader(
-                _Positions(self),
-                batch_size=None,
-                sampler=positions,
-                num_workers=self.num_workers,
-                collate_fn=as_is,
-                worker_init_fn=leave_signals_to_the_trainer,
-                generator=torch.Generator(),  # else each iteration would draw from the global one
-            )
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and what each domain's order depends on; the same on every process."""
@@ -226,16 +175,6 @@ class DomainLoader:
             with blaming(name):
                 loader.load_state_dict(stored[name])
         self.position = int(state["position"])
-
-
-class _Positions(Dataset[dict[str, Batch]]):
-    """A loader's batches by position, for worker processes."""
-
-    def __init__(self, loader: DomainLoader) -> None:
-        self._loader = loader
-
-    def __getitem__(self, position: int) -> dict[str, Batch]:
-        return self._loader.batch(position)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,67 @@ from gansharing.data.sources import Source, open_source
 from gansharing.errors import UserError
 
 
-class ImageData(LightningDataModule):
+class Positioned(Protocol):
+    """A loader whose position can be saved."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position and what it depends on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        ...
+
+
+L = TypeVar("L", bound=Positioned)
+
+
+class PositionedData(LightningDataModule):
+    """Data whose training position enters checkpoints; what is generated for scores the module decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forget_position()
+
+    def _forget_position(self) -> None:
+        self._loader: Positioned | None = None
+        self._restored: dict[str, Any] = {}
+
+    def _positioned(self, loader: L) -> L:
+        """``loader``, at the position of the one before it or of a checkpoint."""
+        earlier, self._loader = self._loader, loader
+        if earlier is not None and self.trainer is not None:
+            loader.load_state_dict(earlier.state_dict())  # the trainer reloads its loaders in a run
+        elif self._restored:
+            loader.load_state_dict(self._restored)
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's position; Lightning restores its own copy only for runs cut within an epoch."""
+        return {} if self._loader is None else {"train": self._loader.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next :meth:`train_dataloader` go on where ``state_dict`` was taken."""
+        self._restored = state_dict.get("train", {})
+
+    def val_dataloader(self) -> Any:
+        """What the module asks for: a GAN is validated on samples that its own setup numbers."""
+        return self._module().val_dataloader()
+
+    def test_dataloader(self) -> Any:
+        """As :meth:`val_dataloader`."""
+        return self._module().test_dataloader()
+
+    def predict_dataloader(self) -> Any:
+        """As :meth:`val_dataloader`."""
+        return self._module().predict_dataloader()
+
+    def _module(self) -> LightningModule:
+        assert self.trainer is not None, "only a trainer asks for these loaders"
+        return self.trainer.lightning_module
+
+
+class ImageData(PositionedData):
     """Images at one size, decoded once, in an order that can be resumed.
 
     A batch on the device is ``{"image": float32 (B, 3, resolution, resolution) in value_range, "label": int64
@@ -99,8 +159,6 @@ class ImageData(LightningDataModule):
         self.num_workers, self.drop_last, self.seed = num_workers, drop_last, seed
         self.max_bad_share = max_bad_share
         self._prepared = False
-        self._loader: ResumableLoader | None = None
-        self._restored: dict[str, Any] = {}
         # Not logged: the module has options of the same names (resolution), which loggers refuse to merge.
         self.save_hyperparameters(logger=False)
 
@@ -117,7 +175,7 @@ class ImageData(LightningDataModule):
 
     def setup(self, stage: str = "fit") -> None:
         """Map the cache (and build it, where :meth:`prepare_data` was not called)."""
-        self._loader, self._restored = None, {}
+        self._forget_position()
         # Other processes of a run only map what the first one prepared and spoke of.
         warn = not self._prepared and getattr(rank_zero_only, "rank", 0) == 0
         splits = {
@@ -133,41 +191,18 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of this process, in the order that ``seed`` decides."""
-        trainer, earlier = self.trainer, self._loader
-        self._loader = ResumableLoader(
-            self.train_set,
-            self.batch_size,
-            seed=self.seed,
-            rank=trainer.global_rank if trainer is not None else 0,
-            world=trainer.world_size if trainer is not None else 1,
-            drop_last=self.drop_last,
-            num_workers=self.num_workers,
+        trainer = self.trainer
+        return self._positioned(
+            ResumableLoader(
+                self.train_set,
+                self.batch_size,
+                seed=self.seed,
+                rank=trainer.global_rank if trainer is not None else 0,
+                world=trainer.world_size if trainer is not None else 1,
+                drop_last=self.drop_last,
+                num_workers=self.num_workers,
+            )
         )
-        if earlier is not None and trainer is not None:
-            self._loader.load_state_dict(earlier.state_dict())  # the trainer reloads its loaders in a run
-        elif self._restored:
-            self._loader.load_state_dict(self._restored)
-        return self._loader
-
-    def state_dict(self) -> dict[str, Any]:
-        """The loader's position; Lightning restores its own copy only for runs cut within an epoch."""
-        return {} if self._loader is None else {"train": self._loader.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next :meth:`train_dataloader` go on where ``state_dict`` was taken."""
-        self._restored = state_dict.get("train", {})
-
-    def val_dataloader(self) -> Any:
-        """What the module asks for: a GAN is validated on samples that its own setup numbers."""
-        return self._module().val_dataloader()
-
-    def test_dataloader(self) -> Any:
-        """As :meth:`val_dataloader`."""
-        return self._module().test_dataloader()
-
-    def predict_dataloader(self) -> Any:
-        """As :meth:`val_dataloader`."""
-        return self._module().predict_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale uint8 images to floats in ``value_range``, mirrored where asked."""
@@ -179,13 +214,9 @@ class ImageData(LightningDataModule):
         if self.dither and training:
             scaled += self.dither * torch.rand(scaled.shape).to(scaled.device)
         # The trainer converts what comes from the loader, and that was uint8.
-        if self.trainer is not None and self.trainer.lightning_module.dtype == torch.float64:
+        if getattr(getattr(self.trainer, "lightning_module", None), "dtype", None) == torch.float64:
             scaled = scaled.double()
         return batch | {"image": scaled}
-
-    def _module(self) -> LightningModule:
-        assert self.trainer is not None, "only a trainer asks for these loaders"
-        return self.trainer.lightning_module
 
     def _sources(self) -> dict[str, Source]:
         source = open_source(self.path)

@@ -3,9 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from gansharing.data.cache import CachedImages
 from gansharing.errors import UserError
 
 Batch = dict[str, Tensor]
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)
@@ -106,18 +107,8 @@ class ResumableLoader:
             yield batch
 
     def _fetch(self, positions: range) -> Iterator[Batch]:
-        if self.num_workers == 0:
-            return (self.images.batch(self.indices(position)) for position in positions)
-        return iter(
-            DataLoader(
-                _Batches(self),
-                batch_size=None,
-                sampler=positions,
-                num_workers=self.num_workers,
-                collate_fn=as_is,
-                worker_init_fn=leave_signals_to_the_trainer,
-                generator=torch.Generator(),  # else each iteration would draw from the global one
-            )
+        return fetched(
+            lambda position: self.images.batch(self.indices(position)), positions, self.num_workers
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -166,18 +157,40 @@ def _check(count: int, batch_size: int, world: int, drop_last: bool) -> None:
         )
 
 
-class _Batches(Dataset[Batch]):
-    """A loader's batches by position, for worker processes."""
+def fetched(batch: Callable[[int], T], positions: range, num_workers: int) -> Iterator[T]:
+    """Batches by their positions, in order.
 
-    def __init__(self, loader: ResumableLoader) -> None:
-        self._loader = loader
+    Args:
+        batch: Gives the batch at a position.
+        positions: Which.
+        num_workers: Processes that fetch ahead; none draws from torch's global random numbers.
+    """
+    if num_workers == 0:
+        return map(batch, positions)
+    return iter(
+        DataLoader(
+            _Batches(batch),
+            batch_size=None,
+            sampler=positions,
+            num_workers=num_workers,
+            collate_fn=_as_is,
+            worker_init_fn=leave_signals_to_the_trainer,
+            generator=torch.Generator(),  # else each iteration would draw from the global one
+        )
+    )
 
-    def __getitem__(self, position: int) -> Batch:
-        return self._loader.images.batch(self._loader.indices(position))
+
+class _Batches(Dataset[T]):
+    """Batches by position, for worker processes."""
+
+    def __init__(self, batch: Callable[[int], T]) -> None:
+        self._batch = batch
+
+    def __getitem__(self, position: int) -> T:
+        return self._batch(position)
 
 
-def as_is(batch: Any) -> Any:
-    """Leave what a data set gives unchanged: it is a whole batch."""
+def _as_is(batch: Any) -> Any:
     return batch
 
 
