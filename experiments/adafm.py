@@ -39,6 +39,7 @@ METHODS: dict[str, tuple[str, list[str], dict[str, Any]]] = {
     "our_fs": ("Our, FS for AdaFM", ["our_fs"], _HEAD),
     "freezed": ("FreezeD", ["freezed"], _GPGAN),
     "minegan": ("MineGAN", ["minegan"], _GPGAN),
+    "bsa": ("BSA", ["bsa"], _GPGAN),
 }
 # Where the paper freezes part of the discriminator, it freezes more of it for 25 images: D6.
 _GENERAL = {"gphead", "smallhead", "our", "our_fs"}
@@ -61,6 +62,7 @@ CLAIMS: dict[str, list[tuple[str, str, str]]] = {
         ("our", "minegan", "expected in section 2.2"),
     ],
     "25": [
+        ("our", "bsa", "Figure 11"),
         ("our", "transfergan", "expected in section 2.2"),
         ("our", "freezed", "expected in section 2.2"),
         ("our", "minegan", "expected in section 2.2"),
@@ -228,14 +230,19 @@ def main(
             f"--model.source={source}/checkpoints/last.ckpt",
             f"--data.fraction={(int(target) + 0.5) / pool}",
         ]
-        given += [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={max(1, steps // 4)}"]
+        # BSA has no discriminator to train, but a perceptual network that costs as much as three steps.
+        length = max(1, steps // 4) if method == "bsa" else steps
+        given += [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 4)}"]
         if target == "25":
             sizes |= {"latent_dim": 4} if network is _HEAD else {}
             given += ["--model.sharing_discriminator.stages=6"] if method in _GENERAL else []
         if method == "minegan":
             given += [f"--trainer.callbacks.at_step={steps // 4}"]
         given += [f"--model.target.{key}={value}" for key, value in sizes.items()]
-        files = ["base", *laid, "mini", *(["mini_25"] if target == "25" else [])]
+        if method == "bsa":
+            given += ["--model.perceptual=gansharing.metrics.perceptual.LiteDistance"]
+        players = ["mini_players", *(["mini_25"] if target == "25" else [])]
+        files = ["base", *laid, "mini", *(players if method != "bsa" else [])]
         paths = [HERE / f"{name}.yaml" for name in files]
         given += ["--scores.bootstrap=1000", *more]
         return train_or_fail(paths, seed, runs / f"{target}-{method}-s{seed}", given, threads)

@@ -53,9 +53,9 @@ def test_methods_of_every_kind_train_on_both_targets(
     # The others are started by tests/test_adafm.py.
     given: dict[str, Any] = {"runs": tmp_path, "seeds": [0], "steps": 1, "source_steps": 2, "parallel": 1}
     script.main(targets=["1000"], only=["our_d5"], options=small, **given)
-    script.main(targets=["25"], only=["our", "minegan"], options=small, out=out, **given)
+    script.main(targets=["25"], only=["our", "minegan", "bsa"], options=small, out=out, **given)
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
-    assert [row["method"] for row in rows] == ["our", "minegan"]
+    assert [row["method"] for row in rows] == ["our", "minegan", "bsa"]
     assert all(row["status"] == "finished" and float(row["fid_lite"]) > 0 for row in rows)
     assert (tmp_path / "adafm_1000.png").is_file() and out.with_name("adafm_25.png").is_file()
     heads = [load(tmp_path / name) for name in ("1000-our_d5-s0", "25-our-s0")]

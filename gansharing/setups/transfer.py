@@ -63,12 +63,12 @@ class Transfer(Adversarial):
     ) -> None:
         if init not in ("pretrained", "fresh"):
             raise UserError(f"model.init is '{init}'; it is pretrained or fresh")
-        generator = _load("source", source, "generator")
+        generator = load_part("source", source, "generator")
         discriminator = _load_discriminator(source, source_discriminator)
         _check_pair(generator, discriminator, target, target_discriminator)
         starts = {
-            "generator": _divided(generator, target, sharing, init, ""),
-            "discriminator": _divided(
+            "generator": divided(generator, target, sharing, init, ""),
+            "discriminator": divided(
                 discriminator, target_discriminator, sharing_discriminator, init, "_discriminator"
             ),
         }
@@ -96,7 +96,7 @@ class Transfer(Adversarial):
         """Say what is trained: the real learn ratio beside what the sharing was asked for."""
         super().on_fit_start()
         for name, split in self.splits().items():
-            rank_zero_info(f"{name}: {_sentence(split)}{_origin(self._stages.get(name, {}))}")
+            rank_zero_info(f"{name}: {sentence(split)}{_origin(self._stages.get(name, {}))}")
 
     def about(self) -> dict[str, Any]:
         """The source; for each network what its stages started from, its sharing, what the domain owns."""
@@ -120,7 +120,7 @@ class Transfer(Adversarial):
         if self._moved:
             return None
         with torch.random.fork_rng(devices=[]):  # building a network draws weights that are then overwritten
-            source = cast(Generator, _load("source", self.source, "generator")).to(self.device)
+            source = cast(Generator, load_part("source", self.source, "generator")).to(self.device)
         parts = [
             to_uint8(source(seeded_latents(source, seeds[first : first + self.evaluation_batch_size])))
             for first in range(0, len(seeds), self.evaluation_batch_size)
@@ -131,10 +131,21 @@ class Transfer(Adversarial):
 Stages = Mapping[str, list[str]]
 
 
-def _divided(
-    source: Network, target: Network | None, sharing: Sharing, init: Init, suffix: str
+def divided(
+    source: Network, target: Network | None, sharing: Sharing, init: Init, suffix: str = ""
 ) -> tuple[Network, Stages]:
-    """The network to train, divided, and what its stages start from; nothing where all is the source's."""
+    """The network to train, divided, and what its stages start from; nothing where all is the source's.
+
+    Args:
+        source: An undivided network, which is trained itself where there is no target.
+        target: Another network, with the weights that it was made with.
+        sharing: How the network is divided.
+        init: As :func:`~gansharing.setups.start.start` takes it.
+        suffix: Of the options' names in messages.
+
+    Raises:
+        UserError: The target has nothing in common with the source, or the sharing cannot divide it.
+    """
     network, stages = source, {}
     if target is not None or init == "fresh":
         network = build_network(source.config) if target is None else target
@@ -170,7 +181,12 @@ def _blaming(option: str) -> Iterator[None]:
         raise UserError(f"model.{option}: {error}") from None  # the program prints the first cause
 
 
-def _load(option: str, path: str, part: str) -> Any:
+def load_part(option: str, path: str, part: str) -> Any:
+    """The network that ``model.<option>`` names.
+
+    Raises:
+        UserError: There is none; the message names the option.
+    """
     try:
         return load(path, part)
     except UserError as error:
@@ -182,14 +198,14 @@ def _load(option: str, path: str, part: str) -> Any:
 
 def _load_discriminator(source: str, given: str | None) -> Any:
     if given is not None:
-        return _load("source_discriminator", given, "discriminator")
+        return load_part("source_discriminator", given, "discriminator")
     if find_checkpoint(source).suffix == ".safetensors":
         raise UserError(
             f"model.source {source} holds a generator alone; give its discriminator as "
             "--model.source_discriminator FILE: a run, a checkpoint, or a .safetensors written with "
             "--part discriminator"
         )
-    return _load("source", source, "discriminator")
+    return load_part("source", source, "discriminator")
 
 
 def _origin(stages: Stages) -> str:
@@ -198,7 +214,8 @@ def _origin(stages: Stages) -> str:
     return "".join(f"; {part}" for part in said)
 
 
-def _sentence(split: Split) -> str:
+def sentence(split: Split) -> str:
+    """What is trained, in one line for people."""
     config: Mapping[str, Any] = split.network.config["sharing"]
     whole = split.domain_size + split.shared_size
     return (

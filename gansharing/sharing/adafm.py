@@ -13,8 +13,6 @@ from gansharing.sharing.additive import Shifted
 from gansharing.sharing.base import Sharing
 from gansharing.sharing.surgery import Divided, layers, parametrize_first, tensor
 
-_PAIR = ("original1", "original2")  # where a parametrisation keeps gamma and beta
-
 
 class Modulated(Divided):
     """``weight = gamma W + beta`` (Zhao et al. 2020, eq. 2).
@@ -134,6 +132,18 @@ class FilterSelection(Sharing):
         return "it has no convolution larger than 1x1, or none that include names"
 
 
+def modulated(network: Network) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """The gamma and the beta of every weight that AdaFM or filter selection modulates, by stage."""
+    found = {}
+    for name, stage in network.stages().items():
+        owners: list[Any] = [module for module in stage.modules() if is_parametrized(module, "weight")]
+        chains = [owner.parametrizations.weight for owner in owners]
+        pairs = [(c.original1, c.original2) for c in chains if isinstance(c[0], Modulated)]
+        if pairs:
+            found[name] = pairs
+    return found
+
+
 def modulation(network: Network) -> dict[str, tuple[Tensor, Tensor]]:
     """What AdaFM or filter selection has learned, by stage (Zhao et al. 2020, Figure 13).
 
@@ -143,12 +153,10 @@ def modulation(network: Network) -> dict[str, tuple[Tensor, Tensor]]:
     Returns:
         All gammas and all betas of a stage, flat; without the stages that have none.
     """
-    found = {}
-    for name, stage in network.stages().items():
-        owners: list[Any] = [module for module in stage.modules() if is_parametrized(module, "weight")]
-        chains = [owner.parametrizations.weight for owner in owners]
-        ours = [chain for chain in chains if isinstance(chain[0], Modulated)]
-        if ours:
-            gamma, beta = (torch.cat([getattr(c, key).detach().flatten() for c in ours]) for key in _PAIR)
-            found[name] = gamma, beta
-    return found
+    return {
+        name: (
+            torch.cat([gamma.detach().flatten() for gamma, _ in pairs]),
+            torch.cat([beta.detach().flatten() for _, beta in pairs]),
+        )
+        for name, pairs in modulated(network).items()
+    }
