@@ -159,6 +159,7 @@ class MultiDomain(GenerativeSetup):
                     "domain": split.domain_size,
                     "shared": split.shared_size,
                     "learn_ratio": split.learn_ratio,
+                    "delta_bytes": split.delta_bytes,
                 }
                 for part, split in splits.items()
             },

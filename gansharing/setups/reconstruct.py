@@ -149,6 +149,7 @@ class Reconstruct(GenerativeSetup):
             **self.generator.config["sharing"],
             "domain": split.domain_size,
             "shared": split.shared_size,
+            "delta_bytes": split.delta_bytes,
         }
         return {
             "source": str(self.source),

@@ -109,6 +109,7 @@ class Transfer(Adversarial):
                     "domain": split.domain_size,
                     "shared": split.shared_size,
                     "learn_ratio": split.learn_ratio,
+                    "delta_bytes": split.delta_bytes,
                 }
                 for name, split in self.splits().items()
             },
