@@ -172,7 +172,8 @@ def test_a_cell_of_the_tables_starts(laid: str, files: Path, photos: Path, tmp_p
 
 
 def test_every_file_is_started() -> None:
-    named = {name for laid in LAID for name in laid.split()} | {"official", "mini", "stylegan2", "freezed"}
+    alone = {"official", "mini", "stylegan2", "freezed", "projected"}
+    named = {name for laid in LAID for name in laid.split()} | alone
     assert {path.stem for path in (ROOT / "fastgan").glob("*.yaml")} == named
 
 
@@ -188,6 +189,10 @@ def test_the_peers_start(files: Path, photos: Path, tmp_path: Path) -> None:
             ["fastgan/freezed"],
             ["--model.source", tmp_path / "g.safetensors"]
             + ["--model.source_discriminator", tmp_path / "d.safetensors"],
+        ),
+        "projected": (
+            ["fastgan/projected"],
+            [*NETWORKS, "--model.generator.base_channels=2", "--model.discriminator.feature_size=128"],
         ),
     }
     for name, (laid, options) in peers.items():

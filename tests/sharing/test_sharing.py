@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from gansharing.errors import UserError
 from gansharing.networks import (
+    BigGANGenerator,
     DCGANDiscriminator,
     DCGANGenerator,
+    FastGANDiscriminator,
+    FastGANGenerator,
     Generator,
     GPGANDiscriminator,
     GPGANGenerator,
     Network,
     SmallHeadGenerator,
+    SNDCGANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
     SpectralStyleGenerator,
     StyleGAN2Discriminator,
     StyleGAN2Generator,
@@ -61,6 +67,12 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "spectral_d": lambda: DCGANDiscriminator(32, base_channels=4, spectral_norm="all"),
     "stylegan2_d": lambda: StyleGAN2Discriminator(16, channel_base=256, channel_max=16),
     "gpgan_d": lambda: GPGANDiscriminator(32, base_channels=2),
+    "fastgan": lambda: FastGANGenerator(32, 12, base_channels=2),
+    "fastgan_d": lambda: FastGANDiscriminator(32, base_channels=2),
+    "sngan": lambda: SNGANGenerator(32, 12, channels=8),
+    "sngan_d": lambda: SNGANDiscriminator(32, channels=8),
+    "sndcgan": lambda: SNDCGANGenerator(32, 12, channels=16),
+    "biggan": lambda: BigGANGenerator(32, 12, channels=4, embed_dim=4),
 }
 SHARINGS: dict[str, Callable[[], Sharing]] = {
     "full": Full,
@@ -78,7 +90,7 @@ SHARINGS: dict[str, Callable[[], Sharing]] = {
     "filter_selection": FilterSelection,
     "combined": lambda: Combined([AdaFM(), FreezeLower(2)]),
 }
-NORMS = {"dcgan", "dcgan_d", "spectral_d", "smallhead"}
+NORMS = {"dcgan", "dcgan_d", "spectral_d", "smallhead", "fastgan", "fastgan_d", "sngan", "sndcgan", "biggan"}
 STYLED = {"spectral_style", "constant", "stylegan2", "labels", "smallhead"}
 ADDING = {"low_rank", "miner", "offsets", "adafm", "adafm_all", "filter_selection", "combined"}
 
