@@ -6,7 +6,7 @@ are used (Karras et al. 2018, section 4.1). A layer reads ``self.weight`` once p
 """
 
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ SQRT2 = math.sqrt(2)
 
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """Autocast off: statistics, styles and demodulation lose too much in bf16."""
+    if x.is_meta:  # sizes alone, of which autocast knows nothing
+        return nullcontext()
     context: AbstractContextManager[None] = torch.autocast(x.device.type, enabled=False)
     return context
 
