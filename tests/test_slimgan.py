@@ -206,7 +206,8 @@ def test_the_miniature_trains(
     script: ModuleType, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["slimgan.py"])
-    options = f"--data.path={photos} --data.batch_size=2 --scores.num_samples=4 --trainer.accelerator=cpu"
+    options = f"--data.path={photos} --data.batch_size=2 --scores.num_samples=4 --scores.bootstrap=2"
+    options += " --trainer.accelerator=cpu"
     script.main(runs=tmp_path, seeds=[0], only=["slimgan"], steps=1, options=options)
     found = json.loads((tmp_path / "slimgan-s0/results.json").read_text())
     assert found["status"] == "finished" and math.isfinite(found["scores"]["mic_lite"])
