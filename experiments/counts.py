@@ -1,4 +1,4 @@
-"""Count StyleGAN2's parameters and what every sharing makes of them, and SlimGAN's; no weight is built.
+"""Count the parameters of StyleGAN2, of every sharing on it, of SlimGAN and StarGAN v2; no weight is built.
 
 python experiments/counts.py
 """
@@ -16,6 +16,10 @@ from gansharing.networks import (
     SNDCGANGenerator,
     SNGANDiscriminator,
     SNGANGenerator,
+    StarGANv2Discriminator,
+    StarGANv2Generator,
+    StarGANv2Mapping,
+    StarGANv2StyleEncoder,
     StyleGAN2Discriminator,
     StyleGAN2Generator,
 )
@@ -123,10 +127,27 @@ def judges_table() -> Table:
     return table
 
 
+def translation_table() -> Table:
+    """Parameters of StarGAN v2's networks by the number of domains."""
+    title = "StarGAN v2, 256 px"
+    table = Table("domains", "G", "G, high-pass", "mapping", "style encoder", "D", title=title)
+    for domains in (2, 3, 4):
+        networks = (
+            StarGANv2Generator(),
+            StarGANv2Generator(high_pass=1.0),
+            StarGANv2Mapping(num_domains=domains),
+            StarGANv2StyleEncoder(num_domains=domains),
+            StarGANv2Discriminator(num_domains=domains),
+        )
+        table.add_row(str(domains), *(f"{size(network):,}" for network in networks))
+    return table
+
+
 def counts() -> None:
     """Print all tables."""
     with torch.device("meta"):
-        Console(width=130).print(networks_table(), sharings_table(), widths_table(), judges_table())
+        tables = networks_table(), sharings_table(), widths_table(), judges_table(), translation_table()
+        Console(width=130).print(*tables)
 
 
 if __name__ == "__main__":

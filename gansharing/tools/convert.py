@@ -21,6 +21,7 @@ from gansharing.checkpoints.mimicry import read_mimicry
 from gansharing.checkpoints.minegan import read_minegan
 from gansharing.checkpoints.slimgan import read_slimgan
 from gansharing.checkpoints.spectral_style import read_ssd
+from gansharing.checkpoints.starganv2 import read_starganv2
 from gansharing.checkpoints.stylegan2_layout import CLASSES
 from gansharing.checkpoints.stylegan2_nvidia import nvidia_state, read_nvidia
 from gansharing.checkpoints.stylegan2_rosinality import fits_original, read_rosinality, rosinality_state
@@ -32,7 +33,7 @@ from gansharing.tools.widths import cut_out
 
 Format = Literal[
     "ssd", "stylegan2-ada", "rosinality", "minegan", "gan-stability", "adafm", "ganmemory", "fastgan",
-    "mimicry", "slimgan",
+    "mimicry", "slimgan", "stargan-v2",
 ]  # fmt: skip
 Layout = Literal[
     "safetensors", "onnx", "torch-export", "rosinality", "stylegan2-ada-state", "gan-stability", "adafm",
@@ -50,6 +51,7 @@ _READERS: Mapping[str, Reader] = {
     "fastgan": read_fastgan,
     "mimicry": read_mimicry,
     "slimgan": read_slimgan,
+    "stargan-v2": read_starganv2,
 }
 _STATES: Mapping[str, Callable[[Network, str], Any]] = {
     "gan-stability": gan_stability_state,
@@ -156,9 +158,10 @@ def import_(
         format: Whose: ssd (Spectral Style-DCGAN), stylegan2-ada (NVIDIA's .pkl, of PyTorch or TensorFlow, or
             a state dict by their names), rosinality (stylegan2-pytorch's .pt), minegan (a miner),
             gan-stability, adafm or ganmemory (GP-GAN: its source, transfers with few images, lifelong tasks),
-            fastgan, mimicry (SNGAN, cGAN-pd), slimgan (their slimmable forms, SNDCGAN).
+            fastgan, mimicry (SNGAN, cGAN-pd), slimgan (their slimmable forms, SNDCGAN), stargan-v2.
         part: Which of its networks: ema (the averaged generator), generator (the live one), discriminator,
-            miner. By default the averaged generator if there is one, else the generator.
+            miner; of stargan-v2 also mapping and style_encoder. By default the averaged generator if there
+            is one, else the generator.
         over: For ganmemory's file of one task: what the task modulates, as it was imported.
     """
     if over is not None and format != "ganmemory":
