@@ -20,6 +20,8 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from gansharing.tools.seed_noise import cell, significance
+
 
 def train(configs: list[Path], seed: int, run: Path, options: list[str], threads: int) -> dict[str, Any]:
     """Train one configuration, of files laid over one another, unless ``run`` holds the finished result."""
@@ -36,21 +38,6 @@ def train(configs: list[Path], seed: int, run: Path, options: list[str], threads
             subprocess.run(command, check=True, stdout=log, stderr=log, env=environment)
         print(f"finished {run}", flush=True)
     return json.loads(results.read_text())
-
-
-def cell(values: list[float]) -> str:
-    """Mean and, from two values on, sample standard deviation."""
-    spread = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else " (one seed)"
-    return f"{statistics.mean(values):.4g}{spread}"
-
-
-def significance(first: list[float], second: list[float]) -> float:
-    """The p of Welch's t-test that two sets of seeds have one mean; 1 without a spread to judge by."""
-    from scipy.stats import ttest_ind
-
-    if min(len(first), len(second)) < 2 or statistics.pstdev([*first]) + statistics.pstdev([*second]) == 0:
-        return 1.0
-    return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 
 def verdict(better: list[float], worse: list[float]) -> str:
