@@ -6,10 +6,10 @@ EXTRAS := dev,parquet,dinov2,video,deploy
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bench clean
+.PHONY: help setup demo test test-slurm lint fmt bench clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(READY)  ## Create .venv with the tested versions of everything
 
@@ -19,6 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed: install your system's venv package (Debian: python3-venv)" >&2; exit 1; }
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/pip install --quiet --no-deps sweeps==0.3.0  # for its schema file; its code wants an old numpy
 	@touch $@
 
 demo: $(READY)  ## Train on the embedded emoji for a few minutes; print pictures and scores
@@ -26,6 +27,12 @@ demo: $(READY)  ## Train on the embedded emoji for a few minutes; print pictures
 
 test: $(READY)  ## Run the tests on two processes
 	$(BIN)/pytest -n 2
+
+test-slurm: $(READY)  ## Minutes: train on a real SLURM of two nodes (Debian) and with W&B's own agent
+	@export PATH="$$PATH:/usr/sbin:/sbin"; command -v slurmctld >/dev/null && command -v munged >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "install SLURM first: apt-get install slurm-wlm munge (as root)" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+	$(BIN)/pytest -m services tests/slurm tests/sweeps
 
 lint: $(READY)  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -12,6 +12,9 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -126,6 +129,8 @@ class CLI(LightningCLI):
         plugins = list(plugins) if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
+        if _by_srun() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins.append(SLURMEnvironment(auto_requeue=False))  # Resumable and the batch script see to that
         kwargs |= {"plugins": plugins, "default_root_dir": str(self._run)}
         if trainer.logger in (None, True):
             kwargs["logger"] = _loggers(self._run) if self.subcommand == "fit" else False
@@ -134,6 +139,12 @@ class CLI(LightningCLI):
             kept = [] if any(isinstance(logger, CSVLogger) for logger in given) else _loggers(self._run)[:1]
             kwargs["logger"] = [*given, *kept]  # the run's own curves are drawn from its CSV
         return super().instantiate_trainer(**kwargs)
+
+
+def _by_srun() -> bool:
+    # torchrun inside a job is torchrun's; without the variable, looking for SLURM warns.
+    known = "SLURM_NTASKS" in os.environ and not TorchElasticEnvironment.detect()
+    return known and SLURMEnvironment.detect()
 
 
 def _check_sections(config: Namespace) -> None:

@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from gansharing.errors import UserError
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
 
 class TrainingStopped(SystemExit):
     """Training ended on a signal, after its checkpoint was written; exit status 128 + signal number."""
@@ -25,10 +27,12 @@ class Resumable(Checkpoint):
 
     The checkpoint is taken at the end of a batch, after every other callback has seen it, and carries the
     random states of all processes. Validation cannot disturb the training's random stream: the states are
-    set back after it. SIGTERM and SIGINT (Ctrl-C) set a flag; the checkpoint is written at the end of
-    the batch and the program exits with status 128 + signal. A second signal interrupts at once; then,
-    as after SIGKILL, the run resumes from the last checkpoint on disk. A loss or a weight that is
-    not finite stops the run, named with its step, before it can overwrite a good checkpoint.
+    set back after it. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 (a scheduler's warning, see docs/slurm.md) set a
+    flag; the checkpoint is written at the end of the batch and the program exits with status 128 + signal.
+    A second signal interrupts at once; then, as after SIGKILL, the run resumes from the last checkpoint on
+    disk. A SIGUSR1 that was blocked before the program started is held until training is ready for it. A
+    loss or a weight that is not finite stops the run, named with its step, before it can overwrite a good
+    checkpoint.
 
     Args:
         every_n_steps: Interval in generator steps. The last step always writes one.
@@ -42,6 +46,7 @@ class Resumable(Checkpoint):
         self._saved_step, self._saved_at = 0, 0.0
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
+        self._mask: set[int] = set()
         self._restored: dict[str, Any] | None = None
         self._before_validation: dict[str, Any] = {}
 
@@ -74,11 +79,12 @@ class Resumable(Checkpoint):
             set_random_state(self._restored)
             self._restored = None
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
+        try:
+            for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._on_signal)
-            except ValueError:  # not the main thread (a notebook's worker): signals are not ours to take
-                break
+        except ValueError:  # not the main thread (a notebook's worker): signals are not ours to take
+            return
+        self._mask = set(signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1}))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
@@ -147,6 +153,8 @@ class Resumable(Checkpoint):
         self._give_back()
 
     def _give_back(self) -> None:
+        if self._previous:  # blocked as before: a warning that comes after the end does not spoil it
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._mask & {signal.SIGUSR1})
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
