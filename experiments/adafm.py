@@ -25,7 +25,7 @@ from jsonargparse import auto_cli
 
 HERE = Path(__file__).parent / "adafm"
 Result = dict[str, Any] | None  # None: the run diverged
-_GPGAN = {"resolution": 32, "base_channels": 8, "channel_max": 64, "latent_dim": 64}
+_GPGAN = {"resolution": 32, "base_channels": 8, "channel_max": 64, "coarsest": 4, "latent_dim": 64}
 _HEAD = {"resolution": 32, "base_channels": 8, "style_dim": 64, "mapping_layers": 4, "latent_dim": 64}
 # Title, the files laid over base.yaml, the target's options.
 METHODS: dict[str, tuple[str, list[str], dict[str, Any]]] = {

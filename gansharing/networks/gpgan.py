@@ -44,7 +44,9 @@ class Plan:
         return self.widths[0] * self.size**2
 
 
-def plan(variant: Variant, resolution: int, base_channels: int, channel_max: int | None) -> Plan:
+def plan(
+    variant: Variant, resolution: int, base_channels: int, channel_max: int | None, coarsest: int = 1
+) -> Plan:
     """Sizes of a variant.
 
     Args:
@@ -52,6 +54,7 @@ def plan(variant: Variant, resolution: int, base_channels: int, channel_max: int
         resolution: Of the images, px.
         base_channels: Channels at the image.
         channel_max: Most channels; 16 times ``base_channels`` when omitted.
+        coarsest: Least height and width of features.
 
     Raises:
         UserError: There is no such variant, it has no such resolution, or a layer would be empty.
@@ -63,9 +66,11 @@ def plan(variant: Variant, resolution: int, base_channels: int, channel_max: int
     elif variant in ("resnet2", "resnet4"):
         levels = 5 if variant == "resnet2" else 6
         pyramid_depth(resolution, lowest=2**levels, highest=1024)
-        size = resolution >> levels
+        size = max(resolution >> levels, coarsest)
     else:
         raise UserError(f"variant '{variant}' is unknown; use resnet2, resnet or resnet4")
+    if coarsest < 1 or resolution % coarsest or (resolution // coarsest) & (resolution // coarsest - 1):
+        raise UserError(f"coarsest is {coarsest}; at {resolution} px use a power of two up to {resolution}")
     double = variant == "resnet2"
     # With two blocks a group the last one still halves the channels; with one it keeps them.
     outputs = [levels - group if double else max(levels - 1 - group, 0) for group in range(levels + 1)]
@@ -125,6 +130,8 @@ class GPGANGenerator(Generator):
         channel_max: Most channels; 16 times ``base_channels`` when omitted.
         variant: ``resnet2``, two blocks a resolution (ImageNet), ``resnet``, one (CelebA-HQ), or ``resnet4``
             (CelebA at 256 px): one, ``conv_img`` of 7x7, embedded labels not normalised.
+        coarsest: Least height and width of features: below 128 px ``resnet2`` begins at a 32nd of the
+            resolution unless 4, as at 128 px, lets its first groups share that size.
 
     Raises:
         UserError: The variant has no such resolution, or a size leaves a layer empty.
@@ -141,12 +148,13 @@ class GPGANGenerator(Generator):
         base_channels: int = 64,
         channel_max: int | None = None,
         variant: Variant = "resnet2",
+        coarsest: int = 1,
     ) -> None:
         super().__init__()
         self.embed_dim = (256 if num_classes else 1) if embed_dim is None else embed_dim
         require_positive(latent_dim=latent_dim, embed_dim=self.embed_dim)
         self.resolution, self.latent_dim = resolution, latent_dim
-        self.plan = plan(variant, resolution, base_channels, channel_max)
+        self.plan = plan(variant, resolution, base_channels, channel_max, coarsest)
         self.embedding = nn.Embedding(num_classes, self.embed_dim) if num_classes else None
         if not num_classes:
             self.register_buffer("constant", torch.ones(self.embed_dim))
@@ -213,10 +221,10 @@ class GPGANGenerator(Generator):
         return image_of(self, x, self.groups)
 
 
-def image_of(network: nn.Module, x: Tensor, groups: list[int]) -> Tensor:
-    """Run features through groups, doubling height and width before each but ``resnet_0``, to the image."""
+def image_of(network: Generator, x: Tensor, groups: list[int]) -> Tensor:
+    """Run features through groups to the image, doubling height and width before groups of a larger size."""
     for group in groups:
-        if group:
+        if x.shape[-1] < network.resolution >> (groups[-1] - group):
             x = F.interpolate(x, scale_factor=2)
         for block in group_of(network, group):
             x = block(x)
@@ -232,6 +240,7 @@ class GPGANDiscriminator(Discriminator):
         base_channels: Channels behind ``conv_img``.
         channel_max: Most channels; 16 times ``base_channels`` when omitted.
         variant: As the generator's.
+        coarsest: As the generator's.
 
     Raises:
         UserError: The variant has no such resolution, or a size leaves a layer empty.
@@ -246,10 +255,12 @@ class GPGANDiscriminator(Discriminator):
         base_channels: int = 64,
         channel_max: int | None = None,
         variant: Variant = "resnet2",
+        coarsest: int = 1,
     ) -> None:
         super().__init__()
         self.resolution, self.num_classes = resolution, num_classes
-        sizes = plan(variant, resolution, base_channels, channel_max)
+        sizes = plan(variant, resolution, base_channels, channel_max, coarsest)
+        self.size = sizes.size
         widths = sizes.widths[::-1]
         self.conv_img = nn.Conv2d(3, widths[0], sizes.kernel, padding=sizes.kernel // 2)
         self.groups = list(range(len(widths) - 1))
@@ -268,7 +279,7 @@ class GPGANDiscriminator(Discriminator):
         """Score images for every class: ``(N, num_classes)``, or ``(N, 1)`` without classes."""
         x = self.conv_img(images)
         for group in self.groups:
-            if group:
+            if group and x.shape[-1] > self.size:
                 x = F.avg_pool2d(x, 3, stride=2, padding=1)
             for block in group_of(self, group):
                 x = block(x)

@@ -178,3 +178,29 @@ def test_three_steps_of_a_transfer_are_the_originals(
         )
     ]
     assert torch.equal(torch.tensor(moved).float(), golden["out_changed"])
+
+
+def test_small_networks_can_begin_at_4_px_as_the_published_one_does() -> None:
+    g = GPGANGenerator(32, 6, base_channels=2, coarsest=4)
+    d = GPGANDiscriminator(32, base_channels=2, coarsest=4)
+    sizes: dict[str, int] = {}
+    for name, block in [*g.named_children(), *d.named_children()]:
+        if name.startswith("resnet_") and name.endswith("_0"):
+            block.register_forward_pre_hook(lambda _, args, key=name: sizes.update({key: args[0].shape[-1]}))
+    images = g(torch.randn(2, 6))
+    assert images.shape == (2, 3, 32, 32)
+    assert sizes == {f"resnet_{group}_0": size for group, size in enumerate((4, 4, 4, 8, 16, 32))}
+    assert d(images).shape == (2,)
+    assert sizes == {f"resnet_{group}_0": size for group, size in enumerate((32, 16, 8, 4, 4, 4))}
+    # 16 places of 32 channels in the place of one; nothing else is another
+    plain = GPGANGenerator(32, 6, base_channels=2), GPGANDiscriminator(32, base_channels=2)
+    assert count(g) - count(plain[0]) == 15 * 32 * (6 + 1 + 1)
+    assert count(d) - count(plain[1]) == 15 * 32
+    at_128 = GPGANGenerator(128, 6, base_channels=2, coarsest=4)
+    assert at_128.plan == GPGANGenerator(128, 6, base_channels=2).plan
+
+
+@pytest.mark.parametrize("coarsest", [0, 3, 64])
+def test_the_coarsest_size_is_a_power_of_two_up_to_the_image(coarsest: int) -> None:
+    with pytest.raises(UserError, match=f"coarsest is {coarsest}; at 32 px"):
+        GPGANGenerator(32, coarsest=coarsest)
