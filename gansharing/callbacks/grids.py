@@ -12,7 +12,8 @@ from gansharing.callbacks.loggers import log_image
 from gansharing.errors import UserError
 from gansharing.visual import grid, save_png
 
-_TITLES = {"real": "real", "transfer": "transfer", "domains": "domains", "widths": "widths"}
+_ROWS = ("domains", "widths", "references")
+_TITLES = {kind: kind for kind in ("real", "transfer", *_ROWS)}
 
 
 class Grids(Callback):
@@ -22,7 +23,7 @@ class Grids(Callback):
     counterpart, such as a transfer's source, also gets ``images/step_0001000_transfer.png``: pairs of rows,
     the counterpart's images above those of the same latents. A setup with several domains, or a slimmable
     generator, gets ``images/step_0001000_domains.png`` or ``_widths.png``: a row for each (the full width
-    last), a column for each latent.
+    last), a column for each latent; a translation ``_references.png``, with sources and references above.
 
     Args:
         columns: Tiles per row.
@@ -74,7 +75,7 @@ class Grids(Callback):
         if missing > 0:
             self._tiles.append(outputs["images"][:missing].cpu())
         if batch_idx == 0:
-            for kind in ("domains", "widths"):
+            for kind in _ROWS:
                 rows = [images[: self.columns].cpu() for images in outputs.get(kind, {}).values()]
                 if rows:
                     last = [outputs["images"][: self.columns].cpu()] if kind == "widths" else []

@@ -15,6 +15,7 @@ from gansharing.networks.spectral_style import SpectralStyleGenerator
 from gansharing.networks.starganv2 import StarGANv2Generator
 from gansharing.networks.starganv2_discriminator import StarGANv2Discriminator
 from gansharing.networks.starganv2_styles import StarGANv2Mapping, StarGANv2StyleEncoder
+from gansharing.networks.starganv2_translator import StarGANv2Translator
 from gansharing.networks.stylegan2 import StyleGAN2Generator
 from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
@@ -45,6 +46,7 @@ __all__ = [
     "StarGANv2Generator",
     "StarGANv2Mapping",
     "StarGANv2StyleEncoder",
+    "StarGANv2Translator",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
     "build_network",

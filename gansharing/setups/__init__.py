@@ -7,6 +7,7 @@ from gansharing.setups.reconstruct import Reconstruct
 from gansharing.setups.self_supervised import SelfSupervised
 from gansharing.setups.slimmable import Slimmable
 from gansharing.setups.transfer import Transfer
+from gansharing.setups.translation import Translation
 
 __all__ = [
     "Adversarial",
@@ -16,4 +17,5 @@ __all__ = [
     "SelfSupervised",
     "Slimmable",
     "Transfer",
+    "Translation",
 ]
