@@ -50,7 +50,17 @@ def read_gan_stability(path: Path, part: str | None) -> Imported:
         UserError: It holds code, is damaged, or does not hold the part; tensors that do not fit are named.
     """
     source, (state, kind, notes) = str(path), _part_of(path, part)
-    return Imported(_network(renamed(state), kind, source), kind, notes)
+    state = _one_label(renamed(state), notes)
+    return Imported(_network(state, kind, source), kind, notes)
+
+
+def _one_label(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    """A small head's labels reach no output, so that one stands for any number of any length."""
+    labels = state.get("small_embedding.weight")
+    if labels is None or labels.shape == (1, 1):
+        return state
+    notes.append(f"small_embedding {tuple(labels.shape)} reaches no output of the original: left out")
+    return state | {"small_embedding.weight": torch.ones(1, 1)}
 
 
 def read_ganmemory(path: Path, part: str | None, over: str | None = None) -> Imported:

@@ -84,10 +84,12 @@ def torch_spectral(state: State, source: str) -> State:
         weight = found.pop(f"{layer}weight", None)
         if weight is None or weight.ndim < 2 or len(weight) != len(u):
             raise UserError(f"{source}: {name} does not belong to a weight of its length")
-        matrix = weight.flatten(1)
-        v = normalize(matrix.T @ u, dim=0)
+        matrix = weight.flatten(1).double()  # vectors that have not converged let rounding through
+        v = normalize(matrix.T @ u.double(), dim=0)
         u = normalize(matrix @ v, dim=0)
-        found |= {f"{layer}weight_orig": weight, f"{layer}weight_u": u, f"{layer}weight_v": v}
+        found |= {
+            f"{layer}weight_orig": weight, f"{layer}weight_u": u.float(), f"{layer}weight_v": v.float(),
+        }  # fmt: skip
     return found
 
 

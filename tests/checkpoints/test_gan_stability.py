@@ -128,6 +128,12 @@ def test_a_transfer_with_small_head_and_adafm() -> None:
     gamma, beta = (state[f"resnet_4_1.small_adafm_0.style_{which}"] for which in ("gama", "beta"))
     torch.testing.assert_close(weight, state["resnet_4_1.conv_0.weight"] * gamma + beta)
 
+    # Labels reach no output, and are of any number and length.
+    said = import_(state | {"small_embedding.weight": torch.randn(5, 8)}, "adafm", out="labelled.safetensors")
+    assert "small_embedding (5, 8)" in " ".join(said.split())
+    with torch.no_grad():
+        assert torch.equal(gansharing.load("labelled.safetensors")(latent), plain(latent))
+
     # Folded: the original's class has gamma and beta always.
     done = run("export", "x.safetensors", "--out", "folded.safetensors")
     assert done.code == 0, done.err

@@ -70,6 +70,10 @@ def test_own_spectral_norm_is_read_as_after_its_iteration() -> None:
     u = weight @ (v / v.norm())
     conv = d.trunk["block3"][2].c1
     torch.testing.assert_close(conv.weight.flatten(1), weight / u.norm())
+    # As exact as floats are: of vectors far from the singular ones the rounding shows in every score.
+    exact = weight.double().T @ state["block3s.2.c1.sn_u"][0].double()
+    kept = conv.parametrizations.weight[0]._v
+    torch.testing.assert_close(kept, (exact / exact.norm()).float(), rtol=1e-7, atol=0)
 
 
 def test_torchs_spectral_norm_names_the_same_layer() -> None:
