@@ -164,7 +164,7 @@ def notes(rows: Rows) -> list[str]:
         "Mean ± sample standard deviation over seeds; 95 % over seeds by Student's t; all scores are those "
         "of the step with the lowest FID, which is an optimistic choice.",
         f"≈ best: within seed noise of the best mean (Welch's t-test, p ≥ {_NOISE:g}, not corrected for the "
-        "number of methods); ? best: one seed, which allows no judgement.",
+        "number of methods); best?: for want of a second seed nobody can tell.",
     ]
     if "inception" != how["extractor"]:
         said.append(f"Figures of the extractor {how['extractor']} cannot stand beside a paper's.")
@@ -210,10 +210,12 @@ def _marked(rows: Rows, method: str, column: str, score: str) -> str:
     best = min(rivals, key=lambda name: sign * statistics.mean(rivals[name]))
     if len({statistics.mean(found) for found in rivals.values()}) == 1:
         return text
+    if len(rivals[best]) < 2:  # nothing can be told apart from a single seed
+        return f"{text} best?" if best == method else text
     if best == method:
         return f"{text} **best**"
-    if min(len(values), len(rivals[best])) < 2:
-        return f"{text} ? best"
+    if len(values) < 2:
+        return f"{text} best?"
     p = significance(values, rivals[best])
     return f"{text} ≈ best" if p >= _NOISE else text
 

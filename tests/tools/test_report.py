@@ -124,14 +124,16 @@ def test_differences_within_seed_noise_are_marked(tmp_path: Path) -> None:
     ok(tmp_path, "--out", tmp_path / "out.md")
     found = {name: row["cats"] for name, row in tables((tmp_path / "out.md").read_text())["Best FID"].items()}
     assert found == {
-        "a": "110 ± 10 ? best",
-        "b": "111.7 ± 9.45 ? best",
-        "c": "105 (one seed) **best**",
+        "a": "110 ± 10",
+        "b": "111.7 ± 9.45",
+        "c": "105 (one seed) best?",
         "d": "failed",
     }
-    ok(*(tmp_path / f"{m}-s{n}" for m in "ab" for n in range(3)), "--out", tmp_path / "out.md")
+    write_run(tmp_path / "c-s1", [135.0], lr=5)  # another method, of one seed beside two with three
+    more = tmp_path / "c-s1"
+    ok(*(tmp_path / f"{m}-s{n}" for m in "ab" for n in range(3)), more, "--out", tmp_path / "out.md")
     found = {name: row["cats"] for name, row in tables((tmp_path / "out.md").read_text())["Best FID"].items()}
-    assert found == {"a": "110 ± 10 **best**", "b": "111.7 ± 9.45 ≈ best"}
+    assert found == {"a": "110 ± 10 **best**", "b": "111.7 ± 9.45 ≈ best", "c": "135 (one seed) best?"}
 
 
 def test_welch_and_student_against_their_formulas() -> None:
