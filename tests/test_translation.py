@@ -79,13 +79,17 @@ def test_the_miniature_resumes(folders: Path, tmp_path: Path) -> None:
             load(tmp_path / name / "checkpoints/last.ckpt", part).state_dict() for name in ("whole", "parts")
         )
         assert all(torch.equal(one[key], value) for key, value in other.items())
+    last = tmp_path / "whole/checkpoints/last.ckpt"
+    done = run("validate", "--ckpt_path", last, *SMALL, f"--trainer.default_root_dir={tmp_path}")
+    assert done.code == 0, done.err
+    assert tiles(tmp_path / "images/step_0000000_references.png") == (6, 3)
 
 
 def test_what_does_not_fit_is_refused(folders: Path, tmp_path: Path) -> None:
     command = ("fit", "--config", ROOT / "stargan_v2_mini.yaml", *SMALL)
     root = f"--trainer.default_root_dir={tmp_path}"
-    done = run(*command, "--data.domains", given(folders, "openmoji", "twemoji"), root)
-    assert done.code == 2 and "twemoji, openmoji, but data has openmoji, twemoji" in done.err
+    done = run(*command, "--data.domains", given(folders, "twemoji", "noto"), root)
+    assert done.code == 2 and "are twemoji, openmoji, but data has twemoji, noto" in done.err
     domains = given(folders, "twemoji", "openmoji")
     done = run(*command, "--data.domains", domains, root, "--data.batch_size=4")
     assert done.code == 2 and "multiple of 3" in done.err

@@ -105,11 +105,11 @@ class Translation(GenerativeSetup):
             UserError: The data have other domains or another size, or there are several processes.
         """
         data = getattr(self.trainer, "datamodule", None)
-        names = getattr(data, "names", None)
-        if data is not None and names != self.domains:
+        names = getattr(data, "names", [])
+        if data is not None and sorted(names) != sorted(self.domains):  # a stored configuration sorts them
             raise UserError(
-                f"Translation is told of the domains {', '.join(self.domains)}, but data has "
-                f"{'none' if names is None else ', '.join(names)}; use data: MultiDomainData with these"
+                f"model.domains are {', '.join(self.domains)}, but data has {', '.join(names) or 'none'}; "
+                "use data: MultiDomainData with these"
             )
         if self.trainer.world_size > 1:
             raise UserError("Translation trains in one process; set trainer.devices and num_nodes to 1")
