@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # cred_expire is also how long a requeued job waits: 120 s by default, 5 at least. Two slurmd on one machine
-# are told what they have (config_overrides), and listen on loopback only (No...InAddrAny). Of the two
-# partitions one makes room for itself by putting the other's jobs back into the queue.
+# are told what they have (config_overrides), and listen on loopback only (No...InAddrAny). One
+# partition makes room for itself by putting the others' jobs back into the queue, after their grace time.
 _CONF = """\
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
@@ -53,6 +53,7 @@ SlurmdParameters=config_overrides
 NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=4000
 NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=4000
 PartitionName=common Nodes=ALL Default=YES MaxTime=30 PriorityTier=1 GraceTime=120 State=UP
+PartitionName=brief Nodes=ALL MaxTime=30 PriorityTier=1 GraceTime=10 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=30 PriorityTier=9 State=UP
 """
 
@@ -87,7 +88,7 @@ class Cluster:
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end, f"{what} took more than {seconds} s{self.logs()}"
-            time.sleep(0.5)
+            time.sleep(0.2)
 
     def logs(self) -> str:
         """The ends of all logs."""
