@@ -72,7 +72,7 @@ def plain_styled_conv(layer: StyledConv, x: Tensor, w: Tensor, noise: str) -> Te
 
 
 def plain_to_rgb(layer: ToRGB, x: Tensor, w: Tensor) -> Tensor:
-    styles = layer.affine(w) * layer.gain
+    styles = layer.affine(w) / math.sqrt(x.shape[1])
     return F.conv2d(x * styles.reshape(len(w), -1, 1, 1), layer.weight) + layer.bias.reshape(1, -1, 1, 1)
 
 

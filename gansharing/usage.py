@@ -26,6 +26,7 @@ Train and evaluate (YAML files and options; --print_config shows every option wi
   gansharing fit ... --ckpt_path last              continue where the run was stopped or killed
   gansharing fit --model Transfer ...              a trained pair to new data, with 10 % of its weights: see
                                                    experiments/width_wise and docs/width_wise.md
+  gansharing slurm a.yaml --nodes 2 --submit       a batch script that survives preemption; --sweep: job array
   gansharing validate|test --ckpt_path RUN/checkpoints/best.ckpt
   gansharing predict --ckpt_path CKPT --predictions.seeds 0-99
 
@@ -35,6 +36,7 @@ Use what was trained (needs neither data nor configuration)
   gansharing mix CKPT --rows 0-3 --columns 5-9     style mixing; gansharing truncation CKPT: psi from -1 to 1
   gansharing project CKPT FACE.png ...             the latent of a real image, with a before/after picture
   gansharing score A B                             FID, KID, ... of a folder or a model against a folder
+  gansharing report RUN ... --out R.html           runs in the papers' tables, curves, grids; also .md, .csv
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint
   gansharing modulation RUN DELTA ...              what AdaFM made of the filters: box plots, sorted scales
   gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle;

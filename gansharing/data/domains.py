@@ -31,7 +31,7 @@ class MultiDomainData(PositionedData):
 
     Attributes:
         members: The :class:`ImageData` of each domain.
-        names: Names of the domains, in order.
+        names: Names of the domains, sorted.
 
     Raises:
         UserError: There is no domain, or the folder has no sub-folders.
@@ -39,7 +39,8 @@ class MultiDomainData(PositionedData):
 
     def __init__(self, domains: str | dict[str, str], batch_size: int = 8, **options: Any) -> None:
         super().__init__()
-        paths = _subfolders(domains) if isinstance(domains, str) else dict(domains)
+        # In one order, whatever the user's or that of a stored configuration.
+        paths = _subfolders(domains) if isinstance(domains, str) else dict(sorted(domains.items()))
         if not paths:
             raise UserError("data.domains is empty; give at least one domain as NAME: PATH")
         if bad := [name for name in paths if not name or "." in name]:

@@ -94,7 +94,7 @@ class MultiDomain(GenerativeSetup):
         compression: Compression = "none",
     ) -> None:
         super().__init__(game.channels_last)
-        self.domains = list(domains)
+        self.domains = sorted(domains)
         if (
             not self.domains
             or len(set(self.domains)) < len(self.domains)
@@ -192,7 +192,7 @@ class MultiDomain(GenerativeSetup):
         if theirs is not None and theirs != self.domains:
             raise UserError(
                 f"data.domains are {', '.join(theirs)} but model.domains are {', '.join(self.domains)}; give "
-                "both the same, in one order"
+                "both the same"
             )
         super().setup(stage)
         for game in self.games.values():
