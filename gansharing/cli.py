@@ -201,6 +201,8 @@ def _quieten() -> None:
     # Lightning 2.6.6 beside torch 2.13; its summary counts bf16-mixed weights as 32 bits, which they are.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+    # Networks that only measure, or that a discriminator looks through, are frozen on purpose.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # A resumed run writes into its own folder, and one that starts from another's checkpoint into a new one.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="The dirpath has changed from")

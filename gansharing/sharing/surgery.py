@@ -50,12 +50,22 @@ def parametrize_first(module: nn.Module, name: str, parametrization: Divided) ->
         The chain; its ``original0``, ``original1`` are what the parametrisation's inverse gave.
     """
     if not parametrize.is_parametrized(module, name):
+        if parametrize.is_parametrized(module):
+            _own_class(module)
         parametrize.register_parametrization(module, name, parametrization, unsafe=True)
         return _chain(module, name)
     later = _chain(module, name)
     first = ParametrizationList([parametrization, *later], later.original, unsafe=True)
     _chains(module)[name] = first
     return first
+
+
+def _own_class(module: nn.Module) -> None:
+    # A tensor's parametrisation is a property of the class, which torch makes for a module's first one
+    # (spectral norm) and which copies share: they would look for a chain that they do not have.
+    shared = type(module)
+    content = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+    module.__class__ = type(shared.__name__, shared.__bases__, content)
 
 
 @torch.no_grad()

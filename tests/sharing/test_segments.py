@@ -16,7 +16,7 @@ from gansharing.sharing.delta import delta_of
 from gansharing.sharing.domains import Domains
 from tests.sharing.test_sharing import NETWORKS, PAIRS, SHARINGS, build
 
-GENERATORS = [(n, s) for n, s in PAIRS if not n.endswith("_d")]
+GENERATORS = [(n, s) for n, s in PAIRS if n in NETWORKS and not n.endswith("_d")]
 
 
 def learned(network: str, sharing: Sharing, seed: int, dtype: torch.dtype = torch.float64) -> Any:

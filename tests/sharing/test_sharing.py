@@ -49,6 +49,7 @@ from gansharing.sharing import (
     merged,
     split_of,
 )
+from gansharing.sharing.surgery import Divided, parametrize_first
 
 NETWORKS: dict[str, Callable[[], Network]] = {
     "dcgan": lambda: DCGANGenerator(32, latent_dim=12, base_channels=4),
@@ -67,6 +68,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "spectral_d": lambda: DCGANDiscriminator(32, base_channels=4, spectral_norm="all"),
     "stylegan2_d": lambda: StyleGAN2Discriminator(16, channel_base=256, channel_max=16),
     "gpgan_d": lambda: GPGANDiscriminator(32, base_channels=2),
+}
+# Tests of layers alone, which ask for small outputs or for all parameters, go without these.
+ALL = NETWORKS | {
     "fastgan": lambda: FastGANGenerator(32, 12, base_channels=2),
     "fastgan_d": lambda: FastGANDiscriminator(32, base_channels=2),
     "sngan": lambda: SNGANGenerator(32, 12, channels=8),
@@ -103,12 +107,12 @@ def applies(network: str, sharing: str) -> bool:
     return sharing != "miner" or not network.endswith("_d")
 
 
-PAIRS = [(n, s) for n in NETWORKS for s in SHARINGS if applies(n, s)]
+PAIRS = [(n, s) for n in ALL for s in SHARINGS if applies(n, s)]
 
 
 def build(name: str) -> Network:
     torch.manual_seed(0)
-    return NETWORKS[name]().eval()
+    return ALL[name]().eval()
 
 
 def output(network: Network) -> Tensor:
@@ -170,9 +174,7 @@ def test_training_touches_the_domain_only_and_survives_copies_and_rebuilding(
         assert plain.config == build(network).config
 
 
-@pytest.mark.parametrize(
-    ("network", "sharing"), [(n, s) for n in NETWORKS for s in SHARINGS if not applies(n, s)]
-)
+@pytest.mark.parametrize(("network", "sharing"), [(n, s) for n in ALL for s in SHARINGS if not applies(n, s)])
 def test_a_domain_that_would_own_nothing_is_an_error(network: str, sharing: str) -> None:
     net = build(network)
     keys = net.state_dict().keys()
@@ -276,3 +278,21 @@ def test_the_papers_counts() -> None:
     for sharing, count in expected.items():
         with torch.device("meta"):
             assert sharing.apply(StyleGAN2Generator(256, channel_base=32768)).domain_size == count
+
+
+class Twice(Divided):
+    """A parametrisation for the test below."""
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        """Double it."""
+        return 2 * tensor
+
+
+def test_a_copy_of_a_normalised_layer_keeps_its_bias() -> None:
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+    twin = copy.deepcopy(layer)  # torch gives both one class
+    parametrize_first(layer, "bias", Twice())
+    layer.eval(), twin.eval()
+    x = torch.ones(1, 4)
+    torch.testing.assert_close(layer(x) - twin(x), twin.bias[None])
+    assert isinstance(twin.bias, nn.Parameter)

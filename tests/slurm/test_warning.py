@@ -1,7 +1,7 @@
 """SLURM's warning, SIGUSR1, in training: taken at the end of a batch, held until then, left to no worker."""
 
-import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def test_it_ends_in_a_checkpoint_that_resumes_to_the_same(
 
 
 def test_one_that_comes_before_training_waits_for_it(tmp_path: Path, folder: Path, _blocked: None) -> None:
-    os.kill(os.getpid(), signal.SIGUSR1)  # during imports
+    signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)  # during imports
     with pytest.raises(TrainingStopped) as stopped:
         run(tmp_path, folder)
     assert stopped.value.code == 138
@@ -63,7 +63,7 @@ class AfterTheEnd(Callback):
     """A warning when training is over and the program is still writing."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
 
 def test_one_that_comes_after_the_end_spoils_nothing(tmp_path: Path, folder: Path, _blocked: None) -> None:
