@@ -192,7 +192,7 @@ def main(
     targets: list[str] = ["1000", "25"],  # noqa: B006
     only: list[str] | None = None,
     steps: int = 500,
-    source_steps: int = 5000,
+    source_steps: int = 8000,
     options: str = "",
     parallel: int = 2,
     threads: int = 1,
