@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from gansharing.checkpoints import load, read_delta
+from gansharing.checkpoints import load_base, read_delta
 from gansharing.data.sources import open_source
 from gansharing.errors import UserError
 from gansharing.files import write_atomically
@@ -102,7 +102,7 @@ def main(
         weights: File with the extractor's weights, for inception and dinov2.
         out: Write the rows as JSON here.
     """
-    network = load(base)
+    network = load_base(base)
     if not isinstance(network, Generator):
         raise UserError(f"{base} holds no generator")
     suite = ScoreSuite(build_extractor(extractor, weights), ["fid"])

@@ -41,6 +41,7 @@ Use what was trained (needs neither data nor configuration)
   gansharing modulation RUN DELTA ...              what AdaFM made of the filters: box plots, sorted scales
   gansharing export CKPT --out G.safetensors       weights that rebuild their network, without pickle;
                                                    --delta: only those that a transfer's domain owns;
+                                                   --deltas: what many domains share, and a delta for each;
                                                    --format onnx|torch-export; --width 0.5: a width alone
   gansharing import SRC --format stylegan2-ada --out G.safetensors   published weights: NVIDIA's .pkl, also
                                                    rosinality, fastgan, mimicry, ...: import --help

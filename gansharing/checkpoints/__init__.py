@@ -2,14 +2,17 @@
 
 from gansharing.checkpoints.atomic import AtomicCheckpointIO, read_checkpoint
 from gansharing.checkpoints.deltas import export_delta, read_delta, save_delta
+from gansharing.checkpoints.domains import export_deltas, load_base
 from gansharing.checkpoints.networks import find_checkpoint, load, save_network
 from gansharing.checkpoints.slimmed import slimmed
 
 __all__ = [
     "AtomicCheckpointIO",
     "export_delta",
+    "export_deltas",
     "find_checkpoint",
     "load",
+    "load_base",
     "read_checkpoint",
     "read_delta",
     "save_delta",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from gansharing.checkpoints import export_delta, find_checkpoint, load, save_network
+from gansharing.checkpoints import export_delta, export_deltas, find_checkpoint, load, save_network
 from gansharing.checkpoints.fastgan import fastgan_state, read_fastgan
 from gansharing.checkpoints.foreign import Reader
 from gansharing.checkpoints.gan_stability import (
@@ -67,6 +67,7 @@ def export(
     part: Literal["generator", "discriminator"] = "generator",
     format: Layout = "safetensors",
     delta: bool = False,
+    deltas: bool = False,
     energy: float | None = None,
     width: float | None = None,
     noise: FixedNoise | None = None,
@@ -78,7 +79,8 @@ def export(
 
     Args:
         model: A checkpoint or a run's folder.
-        out: Target file; by default the part's name with .safetensors, .onnx, .pt2 or .pt.
+        out: Target file; by default the part's name with .safetensors, .onnx, .pt2 or .pt. Of deltas the
+            folder, deltas by default.
         part: Which network; the generator is the averaged one.
         format: safetensors; a generator's graph for any number of images, which needs no gansharing: onnx
             (opset 18, with the extra gansharing[deploy]) or torch-export; for StyleGAN2 a .pt without pickled
@@ -88,6 +90,8 @@ def export(
             for FastGAN fastgan (g or d).
         delta: Of a transfer, write only what its domain owns; 'gansharing sample --base BASE --delta FILE'
             puts it back.
+        deltas: Of a training of many domains, write shared.safetensors and deltas/DOMAIN.safetensors, which
+            'gansharing sample --base OUT/shared.safetensors --delta OUT/deltas' reads.
         energy: Of a delta, keep this share of the singular values of each scale, shift and other matrix that
             lies beside frozen weights; 'python experiments/compression.py' says what it costs in FID.
         width: Of a slimmable generator, cut this share of the channels out as an ordinary network.
@@ -96,10 +100,14 @@ def export(
     """
     if noise is not None and format not in ("onnx", "torch-export"):
         raise UserError(f"--noise {noise} is for onnx and torch-export; a network in {format} has no choice")
-    if delta and width is not None:
+    if (delta or deltas) and width is not None:
         raise UserError(f"a delta holds every width; leave --width {width:g} out")
+    if (delta or deltas) and format != "safetensors":
+        raise UserError(f"a delta is written as safetensors only; leave --format {format} out")
+    if deltas:
+        return _export_deltas(model, out or "deltas", part, energy)
     if delta:
-        return _export_delta(model, out or "delta.safetensors", part, format, energy)
+        return _export_delta(model, out or "delta.safetensors", part, energy)
     if energy is not None:
         raise UserError(f"energy {energy} compresses a delta only; add --delta, or leave it out")
     network = load(model, part, divided=format in ("adafm", "ganmemory"))
@@ -115,13 +123,22 @@ def export(
     _say(network, part, out)
 
 
-def _export_delta(model: str, out: str, part: str, layout: str, energy: float | None) -> None:
-    if layout != "safetensors":
-        raise UserError(f"a delta is written as safetensors only; leave --format {layout} out")
+def _export_delta(model: str, out: str, part: str, energy: float | None) -> None:
     written = export_delta(model, out, part, energy)
     count = sum(flat.numel() for flat in written.tensors.values())
     size = "" if energy is None else f", {Path(out).stat().st_size:,} bytes at energy {energy}"
     Console(soft_wrap=True).print(f"delta of a {part} ({count:,} numbers{size}) in {out}")
+
+
+def _export_deltas(model: str, out: str, part: str, energy: float | None) -> None:
+    written = export_deltas(model, out, part, energy)
+    count, sizes = len(written.deltas), sorted(path.stat().st_size for path in written.deltas.values())
+    each = f"{sizes[0]:,}" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,}"
+    size, whole = written.bytes, written.whole_bytes
+    Console(soft_wrap=True).print(
+        f"{count} domains ({part}) in {out}: shared.safetensors of {written.shared.stat().st_size:,} bytes, "
+        f"deltas of {each}; {size:,} in all: {size / whole:.1%} of the {whole:,} of {count} whole networks"
+    )
 
 
 def _write_foreign(network: Network, out: str, part: str, layout: str) -> None:

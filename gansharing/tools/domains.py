@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gansharing.checkpoints import load, read_delta
+from gansharing.checkpoints import load_base, read_delta
 from gansharing.errors import UserError
 from gansharing.networks import Generator
 from gansharing.seeds import parse_seeds
@@ -35,8 +35,9 @@ def sample_domains(
     The base is held once, and a batch mixes the domains: what they share is computed once for all of it.
 
     Args:
-        base: What the domains were trained from: a checkpoint, a safetensors file or a run's folder.
-        delta: Files of 'gansharing export RUN --delta', separated by commas.
+        base: What the domains were trained from: a checkpoint, a safetensors file or a run's folder; or
+            shared.safetensors of 'gansharing export RUN --deltas'.
+        delta: Files of 'gansharing export RUN --delta', separated by commas, or a folder of them.
         seeds: Latent seeds such as 0-63 or 3,5,8-10, the same in every domain.
         out: Target folder; each domain has a folder of its own in it, named as its file.
         batch_size: Images generated at once.
@@ -47,8 +48,8 @@ def sample_domains(
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; give at least 1")
-    numbers, files, folder = parse_seeds(seeds), [name for name in delta.split(",") if name], Path(out)
-    network = load(base)
+    numbers, files, folder = parse_seeds(seeds), _files(delta), Path(out)
+    network = load_base(base)
     if not isinstance(network, Generator):
         raise UserError(f"{base} holds no generator")
     renderer = Renderer(network, Look(truncation, cutoff, noise, label))
@@ -77,6 +78,12 @@ def _images(
         images = to_uint8(domains(latents, rows, renderer.labels(len(part)), **renderer.options))
         for (number, seed), image in zip(part, images, strict=True):
             yield number, seed, image
+
+
+def _files(delta: str) -> list[str]:
+    given = [name for name in delta.split(",") if name]
+    found = [sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else [name] for name in given]
+    return [str(file) for files in found for file in files]
 
 
 def _names(files: list[str]) -> list[str]:
