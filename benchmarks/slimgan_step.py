@@ -49,10 +49,10 @@ from gansharing.slimmable import (
 
 WIDTHS, LAMBDA = (0.25, 0.5, 0.75, 1.0), 20.0
 Model = Literal["sndcgan", "sngan"]
-# Networks, discriminator steps, Adam's betas.
-SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[], Any], int, tuple[float, float]]] = {
-    "sndcgan": (SNDCGANGenerator, SNDCGANDiscriminator, 1, (0.5, 0.999)),
-    "sngan": (SNGANGenerator, SNGANDiscriminator, 5, (0.0, 0.9)),
+# Networks, discriminator steps, Adam's betas, shared stages: those of experiments/slimgan.
+SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[], Any], int, tuple[float, float], int]] = {
+    "sndcgan": (SNDCGANGenerator, SNDCGANDiscriminator, 1, (0.5, 0.999), 4),
+    "sngan": (SNGANGenerator, SNGANDiscriminator, 5, (0.0, 0.9), 2),
 }
 
 
@@ -86,8 +86,8 @@ class Clock(Callback):
 def networks(model: Model) -> tuple[SlimmableGenerator, PerWidthDiscriminator]:
     """The same weights in every process."""
     torch.manual_seed(0)
-    generator, discriminator, _, _ = SETTINGS[model]
-    return SlimmableGenerator(generator(), WIDTHS), PerWidthDiscriminator(discriminator(), WIDTHS, 2)
+    generator, discriminator, _, _, shared = SETTINGS[model]
+    return SlimmableGenerator(generator(), WIDTHS), PerWidthDiscriminator(discriminator(), WIDTHS, shared)
 
 
 def by_trainer(setup: Adversarial, iterations: int, batch_size: int, precision: Any) -> list[float]:
@@ -106,7 +106,7 @@ def by_trainer(setup: Adversarial, iterations: int, batch_size: int, precision: 
 
 def ours(model: Model, iterations: int, batch_size: int, precision: Any) -> list[float]:
     """The setup, at all widths."""
-    *_, n_dis, betas = SETTINGS[model]
+    _, _, n_dis, betas, _ = SETTINGS[model]
 
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, 2e-4, betas, fused=True)
@@ -119,7 +119,7 @@ def ours(model: Model, iterations: int, batch_size: int, precision: Any) -> list
 
 def separate(model: Model, iterations: int, batch_size: int) -> list[float]:
     """Each width by itself; the sums of the four."""
-    *_, n_dis, betas = SETTINGS[model]
+    _, _, n_dis, betas, _ = SETTINGS[model]
 
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, 2e-4, betas, fused=True)
@@ -167,7 +167,7 @@ def as_the_original(discriminator: nn.Module) -> None:
 
 def plain(model: Model, iterations: int, batch_size: int) -> list[float]:
     """Algorithm 1, line by line."""
-    (g, d), (*_, n_dis, betas) = networks(model), SETTINGS[model]
+    (g, d), (_, _, n_dis, betas, _) = networks(model), SETTINGS[model]
     as_the_original(d)
     og, od = (torch.optim.Adam(network.parameters(), 2e-4, betas) for network in (g, d))
     real, loss, seconds = Batches(1, batch_size).image, Hinge(), []

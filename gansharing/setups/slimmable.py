@@ -149,7 +149,6 @@ class Slimmable(Adversarial):
 
     def _discriminator_step(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
         optimizer = self._raw_optimizer(1)
-        optimizer.zero_grad()
         common, own = halves(self.discriminator)
         losses: dict[str, Tensor] = {}
         _, judged = self.turn()
@@ -168,6 +167,7 @@ class Slimmable(Adversarial):
                 features.backward(shared.grad)
             del features, shared
         self._step_aside(optimizer, self.discriminator)
+        optimizer.zero_grad()
         return losses | {"loss_d": torch.stack(list(losses.values())).sum()}
 
     def _weigh(self, own: Any, features: Tensor, common: Any, fake: Tensor, labels: Tensor | None) -> Tensor:
@@ -187,7 +187,6 @@ class Slimmable(Adversarial):
 
     def _generator_step(self, real: Tensor, labels: Tensor | None, latent: Tensor) -> dict[str, Tensor]:
         optimizer = cast(Any, self.optimizers())[0]
-        optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
         widths, judged = self.turn()
         latents = self._latents(len(judged), len(real))
@@ -207,6 +206,7 @@ class Slimmable(Adversarial):
             losses |= {name: torch.stack(parts).sum()} if parts else {}
         average_gradients(self.generator)
         optimizer.step()
+        optimizer.zero_grad()  # they would lie beside the discriminator's graphs
         for schedule in cast(Sequence[Any], self.lr_schedulers() or ()):
             schedule.step()
         return losses
