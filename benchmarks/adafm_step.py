@@ -20,7 +20,6 @@ import json
 import multiprocessing
 import resource
 import statistics
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -29,11 +28,10 @@ from typing import Any
 
 import torch
 from jsonargparse import auto_cli
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
+from parts.by_trainer import batch_seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from gansharing.callbacks import GeneratorEMA
 from gansharing.networks import GPGANDiscriminator, SmallHeadGenerator
@@ -146,19 +144,7 @@ def run_ours(batches: list[Tensor], latent_dim: int, frozen: int, fakes: bool) -
         share_fakes=True,
     )
     watch = Watch()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            accelerator="cpu",
-            max_steps=len(batches),
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[GeneratorEMA(0.999, rampup=None), watch],
-            default_root_dir=folder,
-        )
-        trainer.fit(setup, DataLoader([{"image": images} for images in batches], batch_size=None))  # type: ignore[arg-type]
+    batch_seconds(setup, batches, callbacks=[GeneratorEMA(0.999, rampup=None), watch])
     return watch
 
 

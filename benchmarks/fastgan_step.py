@@ -9,17 +9,24 @@ The baseline computes every layer as it is written: images are enlarged and then
 and gate follow one after the other; spectral norm is a hook before each forward; the discriminator's
 gradients are computed in the generator's step and thrown away; Adam is PyTorch's default. Ours are the
 project's networks, channels-last, and Adam with ``fused=True``. Both start from the same weights and see the
-same draws; the losses of the first iteration are compared.
+same draws; the losses of the first iteration are compared. ``setup`` is ``SelfSupervised`` as the program
+trains it, in Lightning's trainer with the average's callback, its draws its own.
 
 Time is the processor's, of one process in which the ways take turns; each way's peak memory is that of a
 process of its own.
 """
 
+# isort: off
+import gansharing  # noqa: F401  (before lightning: it mends an import of torchvision beside a CPU torch)
+
+# isort: on
 import json
+import logging
 import multiprocessing
 import resource
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MethodType
@@ -27,6 +34,7 @@ from typing import Any
 
 import torch
 from jsonargparse import auto_cli
+from parts.by_trainer import batch_seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
@@ -34,9 +42,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from gansharing.augment import DiffAugment
+from gansharing.callbacks import GeneratorEMA
 from gansharing.networks import FastGANDiscriminator, FastGANGenerator
 from gansharing.networks.fastgan_discriminator import ResidualDown
 from gansharing.networks.fastgan_layers import Excitation, GatedConv, UpBlock
+from gansharing.objectives import AbsoluteError, AutoEncoding
+from gansharing.setups import SelfSupervised
 
 POLICY = "color,translation"
 
@@ -176,6 +187,26 @@ class Training:
         return [loss_real.item(), reconstruction.item(), loss_fake.item()]
 
 
+def by_setup(resolution: int, base_channels: int, batch_size: int, iterations: int = 3) -> float:
+    """Seconds of an iteration of the setup, the first not counted."""
+    torch.manual_seed(0)
+
+    def adam(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, 2e-4, (0.5, 0.999), fused=True)
+
+    setup = SelfSupervised(
+        FastGANGenerator(resolution, base_channels=base_channels),
+        FastGANDiscriminator(resolution, base_channels=base_channels),
+        [AutoEncoding(AbsoluteError())],
+        optimizer_g=adam,
+        optimizer_d=adam,
+        augment=DiffAugment(POLICY),
+    )
+    images = torch.rand(batch_size, 3, resolution, resolution) * 2 - 1
+    average = GeneratorEMA(0.999, rampup=None)
+    return statistics.median(batch_seconds(setup, [images] * iterations, callbacks=[average]))
+
+
 def peak(kind: str, resolution: int, base_channels: int, batch_size: int) -> float:
     """MiB that a process of its own needs at most, in two iterations."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -184,9 +215,12 @@ def peak(kind: str, resolution: int, base_channels: int, batch_size: int) -> flo
 
 def _peak(kind: str, resolution: int, base_channels: int, batch_size: int) -> float:
     torch.set_num_threads(1)
-    training = Training(kind, resolution, base_channels, batch_size)
-    for _ in range(2):
-        training.step()
+    if kind == "setup":
+        by_setup(resolution, base_channels, batch_size)
+    else:
+        training = Training(kind, resolution, base_channels, batch_size)
+        for _ in range(2):
+            training.step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -240,11 +274,13 @@ def main(
         table: Print what the time of an iteration is spent in.
         out: Write the results as JSON here.
     """
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     sizes = (resolution, base_channels, batch_size)
     # First of all: a process starts with the peak of the one that starts it.
-    memory = {kind: peak(kind, *sizes) for kind in ("plain", "ours", "bf16")}
-    ways = {kind: Training(kind, *sizes) for kind in memory}
+    memory = {kind: peak(kind, *sizes) for kind in ("plain", "ours", "bf16", "setup")}
+    ways = {kind: Training(kind, *sizes) for kind in memory if kind != "setup"}
     losses = {}
     for kind, way in ways.items():
         torch.manual_seed(2)
@@ -252,9 +288,12 @@ def main(
     torch.testing.assert_close(
         torch.tensor(losses["ours"]), torch.tensor(losses["plain"]), rtol=1e-2, atol=0.02
     )
-    turns = [{kind: seconds(way.step) for kind, way in ways.items()} for _ in range(repeats)]
+    turns = [
+        {kind: seconds(way.step) for kind, way in ways.items()} | {"setup": by_setup(*sizes)}
+        for _ in range(repeats)
+    ]
     results: dict[str, Any] = {"losses": losses, "turns": turns, "mib": memory}
-    for kind in ("ours", "bf16"):
+    for kind in ("ours", "bf16", "setup"):
         faster = sorted(turn["plain"] / turn[kind] for turn in turns)
         results[kind] = {"speed": statistics.median(faster), "low": faster[0], "high": faster[-1]}
         results[kind]["memory"] = memory[kind] / memory["plain"]

@@ -21,17 +21,16 @@ import logging
 import multiprocessing
 import resource
 import statistics
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import MethodType
 from typing import Any, Literal
 
 import torch
 from jsonargparse import auto_cli
-from lightning.pytorch import Callback, Trainer
+from parts.by_trainer import batch_seconds
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -56,31 +55,9 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[], Any], int, tuple[float
 }
 
 
-class Batches:
-    """Enough batches of the same noise."""
-
-    def __init__(self, count: int, batch_size: int) -> None:
-        self.count = count
-        self.image = torch.rand(batch_size, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        return self.count
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for _ in range(self.count):
-            yield {"image": self.image}
-
-
-class Clock(Callback):
-    """Processor time at the end of every batch."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Read it."""
-        self.times.append(time.process_time())
+def noise(batch_size: int) -> Tensor:
+    """The images of every batch."""
+    return torch.rand(batch_size, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def networks(model: Model) -> tuple[SlimmableGenerator, PerWidthDiscriminator]:
@@ -91,17 +68,10 @@ def networks(model: Model) -> tuple[SlimmableGenerator, PerWidthDiscriminator]:
 
 
 def by_trainer(setup: Adversarial, iterations: int, batch_size: int, precision: Any) -> list[float]:
-    """Seconds of each iteration."""
-    n_dis, clock = setup.discriminator_steps, Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            accelerator="cpu", precision=precision, max_steps=iterations, callbacks=[clock], logger=False,
-            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-            limit_val_batches=0, default_root_dir=folder, num_sanity_val_steps=0,
-        )  # fmt: skip
-        trainer.fit(setup, Batches(iterations * n_dis, batch_size))
-    ends = clock.times[n_dis - 1 :: n_dis]
-    return [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+    """Seconds of each iteration after the first."""
+    n_dis = setup.discriminator_steps
+    seconds = batch_seconds(setup, [noise(batch_size)] * (iterations * n_dis), precision)[n_dis - 1 :]
+    return [sum(seconds[start : start + n_dis]) for start in range(0, len(seconds), n_dis)]
 
 
 def ours(model: Model, iterations: int, batch_size: int, precision: Any) -> list[float]:
@@ -170,7 +140,7 @@ def plain(model: Model, iterations: int, batch_size: int) -> list[float]:
     (g, d), (_, _, n_dis, betas, _) = networks(model), SETTINGS[model]
     as_the_original(d)
     og, od = (torch.optim.Adam(network.parameters(), 2e-4, betas) for network in (g, d))
-    real, loss, seconds = Batches(1, batch_size).image, Hinge(), []
+    real, loss, seconds = noise(batch_size), Hinge(), []
     for _ in range(iterations):
         began = time.process_time()
         for _ in range(n_dis):

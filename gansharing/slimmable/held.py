@@ -52,7 +52,7 @@ class _Held:
     def __init__(self, norm: Any, weight: Tensor) -> None:
         self.norm, self.weight = norm, weight
         first = weight.movedim(norm.dim, 0)
-        self.order = sorted(range(1, first.ndim), key=lambda axis: -first.stride(axis))
+        self.order = sorted(range(1, first.ndim), key=lambda axis: -first.stride()[axis])
         self.places = [0, *(self.order.index(axis) + 1 for axis in range(1, first.ndim))]
         self.sizes = [first.shape[axis] for axis in (0, *self.order)]
         # In full precision also under autocast: a number by which all of a layer is divided.
