@@ -191,7 +191,7 @@ def main(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     targets: list[str] = ["1000", "25"],  # noqa: B006
     only: list[str] | None = None,
-    steps: int = 500,
+    steps: int = 300,
     source_steps: int = 8000,
     options: str = "",
     parallel: int = 2,
@@ -205,7 +205,7 @@ def main(
         seeds: Seeds of weights, latents, data order and of which images are the target's.
         targets: 1000 and 25 images.
         only: Names of methods; all when omitted.
-        steps: Steps of a transfer, with four validations.
+        steps: Steps of a transfer, with two validations.
         source_steps: Steps of the source.
         options: Further options of `gansharing fit` for every run, as one string.
         parallel: Transfers at the same time.
@@ -232,7 +232,7 @@ def main(
         ]
         # BSA has no discriminator to train, but a perceptual network that costs as much as three steps.
         length = max(1, steps // 4) if method == "bsa" else steps
-        given += [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 4)}"]
+        given += [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 2)}"]
         if target == "25":
             sizes |= {"latent_dim": 4} if network is _HEAD else {}
             given += ["--model.sharing_discriminator.stages=6"] if method in _GENERAL else []
