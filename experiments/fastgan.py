@@ -161,39 +161,20 @@ def read_face(path: Path, resolution: int) -> Tensor:
     return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-@torch.no_grad()
-def mixed(generator: Any, content: Tensor, style: Tensor) -> Tensor:
-    """Images of ``content`` whose excitations hear the coarse maps of ``style`` (section 4.2, figure 7)."""
-    heard: dict[Any, Tensor] = {}
-
-    def listen(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        heard[module] = inputs[0]
-
-    def tell(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return heard[module], *inputs[1:]
-
-    for hook, latent in ((listen, style), (tell, content)):
-        handles = [m.register_forward_pre_hook(hook) for m in generator.excitations.values()]
-        images = generator(latent)
-        for handle in handles:
-            handle.remove()
-    return images
-
-
 def draw_mixing(run: Path, path: Path, rows: int = 4, columns: int = 6) -> None:
     """A sheet: the left column's images in the styles of the upper row's."""
     from gansharing import load
     from gansharing.networks.seeded import seeded_latents
     from gansharing.visual import grid, save_png
 
-    generator = load(run)
+    generator: Any = load(run)
     contents = seeded_latents(generator, [*range(rows)])
     styles = seeded_latents(generator, [*range(rows, rows + columns)])
     with torch.no_grad():
         left, upper = generator(contents), generator(styles)
-    lines = [torch.ones_like(upper[:1]), upper]
-    for image, content in zip(left.split(1), contents.split(1), strict=True):
-        lines += [image, mixed(generator, content.expand_as(styles), styles)]
+        lines = [torch.ones_like(upper[:1]), upper]
+        for image, content in zip(left.split(1), contents.split(1), strict=True):
+            lines += [image, generator.mix(content.expand_as(styles), styles, generator.excited)]
     save_png(grid(torch.cat(lines), columns + 1), path)
 
 
