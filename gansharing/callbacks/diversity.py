@@ -4,14 +4,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
 
+from gansharing.callbacks.validated import Validated
 from gansharing.errors import UserError
 from gansharing.metrics import Diversity as DiversityMetric
 from gansharing.metrics.perceptual import PerceptualName, build_distance
 
 
-class Diversity(Callback):
+class Diversity(Validated):
     """Watch for collapse and memorisation at every validation and test; off until given samples.
 
     Logs ``lpips``, ``intra_lpips``, ``nearest_real`` and ``copied`` (:class:`gansharing.metrics.Diversity`)
@@ -112,18 +112,6 @@ class Diversity(Callback):
         values = {name: float(value) for name, value in self._metric.compute().items()}
         self.scores = {"step": trainer.global_step, **values}
         pl_module.log_dict(values, rank_zero_only=False)
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """As before a validation."""
-        self.on_validation_epoch_start(trainer, pl_module)
-
-    def on_test_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """As in a validation."""
-        self.on_validation_batch_end(trainer, pl_module, *args, **kwargs)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """As after a validation."""
-        self.on_validation_epoch_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The last values."""

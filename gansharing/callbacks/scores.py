@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
 
+from gansharing.callbacks.validated import Validated
 from gansharing.data import CachedImages
 from gansharing.errors import UserError
 from gansharing.metrics import DomainSuites, ScoreSuite, WidthSuites, build_extractor, real_features
 
 
-class Scores(Callback):
+class Scores(Validated):
     """Score the images of every validation and test with one shared feature pass.
 
     The number of images is the number asked for whatever the world size, and the scores do not depend on
@@ -179,18 +179,6 @@ class Scores(Callback):
         scores = self._compute()
         self._record(trainer, pl_module, scores)
         pl_module.log_dict(scores, rank_zero_only=False)
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """As before a validation."""
-        self.on_validation_epoch_start(trainer, pl_module)
-
-    def on_test_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """As in a validation."""
-        self.on_validation_batch_end(trainer, pl_module, *args, **kwargs)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """As after a validation."""
-        self.on_validation_epoch_end(trainer, pl_module)
 
     def _record(self, trainer: Trainer, pl_module: Any, scores: dict[str, float]) -> None:
         entry = {"step": trainer.global_step, "images": pl_module.images} | scores
