@@ -33,6 +33,7 @@ from gansharing.callbacks.config import RunConfig
 from gansharing.checkpoints import AtomicCheckpointIO, read_checkpoint
 from gansharing.distributed import ExplicitDDP
 from gansharing.errors import UserError
+from gansharing.outside import import_named, modules_here, require_imported
 from gansharing.rundir import choose_run_dir, forget_run_dir, resolve_checkpoint
 from gansharing.setups import GenerativeSetup
 from gansharing.tools import TOOLS, run_tool
@@ -160,7 +161,9 @@ def _carried_config(path: str) -> dict[str, Any]:
     text = read_checkpoint(path).get("config")
     if not isinstance(text, str):
         raise UserError(f"{path} carries no configuration; add --config")
-    return yaml.safe_load(text)
+    config: dict[str, Any] = yaml.safe_load(text)
+    require_imported({key: config.get(key) for key in usage.CARRIED}, path)
+    return config
 
 
 def _run_name(config: Namespace) -> str:
@@ -242,16 +245,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     args = list(sys.argv[1:] if args is None else args)
     try:
-        if not args or args[0] in ("-h", "--help", "help"):
-            print(usage.OVERVIEW)
-        elif args[0] == "--version":
-            print(f"gansharing {gansharing.__version__}")
-        elif args[0] in _VERBS:
-            train(args)
-        elif args[0] in TOOLS:
-            run_tool(args)
-        else:
-            raise UserError(usage.unknown_command(args[0], [*_VERBS, *TOOLS]))
+        with modules_here():
+            _run_command(import_named(args))
     except (UserError, MisconfigurationException) as error:
         if os.environ.get("GANSHARING_TRACEBACK"):
             raise
@@ -259,6 +254,19 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     finally:
         forget_run_dir()
+
+
+def _run_command(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(usage.OVERVIEW)
+    elif args[0] == "--version":
+        print(f"gansharing {gansharing.__version__}")
+    elif args[0] in _VERBS:
+        train(args)
+    elif args[0] in TOOLS:
+        run_tool(args)
+    else:
+        raise UserError(usage.unknown_command(args[0], [*_VERBS, *TOOLS]))
 
 
 if __name__ == "__main__":

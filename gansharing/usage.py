@@ -12,9 +12,13 @@ import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, LightningModule
 
+from gansharing import _jsonargparse  # noqa: F401  (a class brings its own defaults)
 from gansharing.errors import UserError
 from gansharing.networks.base import Network
 from gansharing.objectives import AdversarialLoss, Regularizer
+
+#: What an evaluation takes from a checkpoint's configuration.
+CARRIED = ("seed_everything", "model", "data", "scores", "ema")
 
 OVERVIEW = """\
 gansharing: train GANs that share weights, from a folder of images to a scored generator.
@@ -26,6 +30,7 @@ Train and evaluate (YAML files and options; --print_config shows every option wi
   gansharing fit ... --ckpt_path last              continue where the run was stopped or killed
   gansharing fit --model Transfer ...              a trained pair to new data, with 10 % of its weights: see
                                                    experiments/width_wise and docs/width_wise.md
+  gansharing experiments                           the papers' configurations, written to ./experiments
   gansharing slurm a.yaml --nodes 2 --submit       a batch script that survives preemption; --sweep: job array
   gansharing validate|test --ckpt_path RUN/checkpoints/best.ckpt
   gansharing predict --ckpt_path CKPT --predictions.seeds 0-99
@@ -47,7 +52,8 @@ Use what was trained (needs neither data nor configuration)
                                                    rosinality, fastgan, mimicry, ...: import --help
   gansharing data list|prepare|emoji4              known data sets; decode a folder once; four emoji styles
 
-Every command has --help (gansharing fit --help, gansharing fit --model.help Adversarial, ...).
+Every command has --help (gansharing fit --help, gansharing fit --model.help Adversarial, ...), and takes
+--import MODULE for networks, sharings and setups of your own (docs/extending).
 A run lives in runs/NAME-001: config.yaml results.json curves.png images/ checkpoints/ csv/ tensorboard/
 GANSHARING_CACHE sets where decoded images and features are kept, GANSHARING_TRACEBACK=1 shows tracebacks.
 """
@@ -269,9 +275,7 @@ def with_config_of_checkpoint(args: list[str], carried: Callable[[str], dict[str
     if path is None:
         return args
     config = carried(path)
-    kept = {
-        key: config[key] for key in ("seed_everything", "model", "data", "scores", "ema") if key in config
-    }
+    kept = {key: config[key] for key in CARRIED if key in config}
     return [args[0], "--config", yaml.safe_dump(kept), *args[1:]]
 
 

@@ -91,8 +91,8 @@ class ImageData(PositionedData):
             ``datasets`` folder.
         resolution: Side of the images in pixels.
         batch_size: Images in a step, over all processes together.
-        fraction: Share of the training split to train on, in (0, 1]: ``int(N * fraction)`` images, at least
-        1. subset: Which share: ``random`` (by ``seed``), or ``first`` in sorted order.
+        fraction: Share of the training split to train on, in (0, 1]: ``int(N * fraction)`` images, or one.
+        subset: Which share: ``random`` (by ``seed``), or ``first`` in sorted order.
         crop: ``none`` squashes an image to a square; ``center`` cuts the middle square.
         background: Colour that shows through transparent pixels.
         resample: Filter of the antialiased resize.

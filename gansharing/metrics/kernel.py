@@ -60,8 +60,9 @@ class KernelDistance(KernelInceptionDistance):
         self._real_sums: tuple[Tensor, int, Tensor] | None = None
 
     def used_subset_size(self) -> int:
-        """Samples per subset after the clamp to the smaller side."""
-        return min(self.subset_size, len(joined(self.real_features)), len(joined(self.fake_features)))
+        """Samples per subset after the clamp to the smaller side; 0 before there are any on both."""
+        sides = [self.real_features, self.fake_features]
+        return min(self.subset_size, *(len(joined(side)) if len(side) else 0 for side in sides))
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Mean and population standard deviation over the subsets, float64 scalars.

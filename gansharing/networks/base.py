@@ -214,7 +214,8 @@ def build(config: Mapping[str, Any], base: type[T], package: str, kind: str) -> 
     if path not in known:
         raise UserError(
             f"the file asks for the {kind} '{path}', which is not a {kind} of gansharing nor of a module "
-            f"that is imported; import the module that defines '{name}' before loading"
+            f"that is imported; import the module that defines '{name}' before loading "
+            f"(on the command line: --import {module_name})"
         )
     try:
         return known[path](**config.get("init_args", {}))

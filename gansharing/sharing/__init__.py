@@ -11,6 +11,7 @@ from gansharing.sharing.delta import Delta, apply_delta, delta_of
 from gansharing.sharing.domains import Domains
 from gansharing.sharing.miner import Miner
 from gansharing.sharing.selections import Affine, BatchStatistics, FreezeLower, Full, LayerWise
+from gansharing.sharing.surgery import Divided, layers, parametrize_first
 from gansharing.sharing.width import WidthWise
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "BatchStatistics",
     "Combined",
     "Delta",
+    "Divided",
     "Domains",
     "FilterSelection",
     "FreezeLower",
@@ -33,9 +35,11 @@ __all__ = [
     "apply_delta",
     "build_shared",
     "build_sharing",
-    "described",
     "delta_of",
+    "described",
+    "layers",
     "merged",
     "modulation",
+    "parametrize_first",
     "split_of",
 ]

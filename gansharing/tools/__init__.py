@@ -25,6 +25,7 @@ TOOLS = {
     "export": "gansharing.tools.convert:export",
     "import": "gansharing.tools.convert:import_",
     "data": "gansharing.tools.data:COMMANDS",
+    "experiments": "gansharing.tools.experiments:experiments",
     "slurm": "gansharing.tools.slurm:slurm",
 }
 # Another function of the same name: what it is to work on is given by options.
