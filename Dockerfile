@@ -8,7 +8,9 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     GANSHARING_CACHE=/app/cache
 
-# libfribidi: text shaping, with which Pillow draws OpenMoji's joined characters.
+# libfribidi: text shaping, with which Pillow draws OpenMoji's joined characters. Not pinned: Debian keeps the
+# latest security update of a stable release only.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends libfribidi0 && rm -rf /var/lib/apt/lists/*
 
 RUN useradd --create-home --uid 1000 gan && mkdir -p /app/runs /app/cache && chown -R gan /app
@@ -23,6 +25,6 @@ COPY gansharing gansharing
 COPY experiments experiments
 RUN pip install -c constraints.txt ".[parquet,dinov2,video,deploy]"
 
-USER gan
+USER 1000:1000
 ENTRYPOINT ["gansharing"]
 CMD ["--help"]

