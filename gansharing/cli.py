@@ -31,7 +31,7 @@ from gansharing import callbacks as cb
 from gansharing import usage
 from gansharing.callbacks.config import RunConfig
 from gansharing.checkpoints import AtomicCheckpointIO, read_checkpoint
-from gansharing.distributed import ExplicitDDP
+from gansharing.distributed import ExplicitDDP, naming_a_lost_process
 from gansharing.errors import UserError
 from gansharing.outside import import_named, modules_here, require_imported
 from gansharing.rundir import choose_run_dir, forget_run_dir, resolve_checkpoint
@@ -218,20 +218,21 @@ def train(args: Sequence[str]) -> None:
     StrategyRegistry.register(
         "ddp", ExplicitDDP, description="DDP processes, explicit reductions", override=True
     )
-    CLI(
-        args[0],
-        model_class=GenerativeSetup,
-        datamodule_class=LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_callback=RunConfig,
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-        parser_class=Parser,
-        parser_kwargs={args[0]: {"default_config_files": [str(_DEFAULTS)]}},
-        args=list(args),
-    )
+    with naming_a_lost_process():
+        CLI(
+            args[0],
+            model_class=GenerativeSetup,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=RunConfig,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_class=Parser,
+            parser_kwargs={args[0]: {"default_config_files": [str(_DEFAULTS)]}},
+            args=list(args),
+        )
 
 
 def main(args: Sequence[str] | None = None) -> None:

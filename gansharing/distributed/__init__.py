@@ -6,6 +6,7 @@ from gansharing.distributed.collectives import (
     broadcast_from_first,
     changing_buffers,
 )
+from gansharing.distributed.lost import naming_a_lost_process
 from gansharing.distributed.owners import Owners
 from gansharing.distributed.strategy import ExplicitDDP
 
@@ -16,4 +17,5 @@ __all__ = [
     "average_gradients",
     "broadcast_from_first",
     "changing_buffers",
+    "naming_a_lost_process",
 ]

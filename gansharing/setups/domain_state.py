@@ -54,7 +54,7 @@ def collect(setup: "MultiDomain", checkpoint: dict[str, Any]) -> None:
             networks[f"{part}.{name}"] = networks[f"{part}.{first}"]
     checkpoint["stream"] = setup.stream
     optimizers = [
-        _named(state, _parameter_names(setup, index))
+        _named(state, parameter_names(setup, index))
         for index, state in enumerate(checkpoint.get("optimizer_states", []))
     ]
     if setup.owners.layout.world > 1:
@@ -104,7 +104,7 @@ def distribute(setup: "MultiDomain", checkpoint: dict[str, Any]) -> None:
         checkpoint["live_generator"] = {key: value for key, value in live.items() if key.startswith(own)}
     if "optimizer_states" in checkpoint:
         checkpoint["optimizer_states"] = [
-            _numbered(state, _parameter_names(setup, index))
+            _numbered(state, parameter_names(setup, index))
             for index, state in enumerate(checkpoint["optimizer_states"])
         ]
 
@@ -143,8 +143,13 @@ def _fill(
                 state[here] = state[there]
 
 
-def _parameter_names(setup: "MultiDomain", index: int) -> list[str]:
-    """Names of an optimiser's parameters, in its order."""
+def parameter_names(setup: "MultiDomain", index: int) -> list[str]:
+    """Names of an optimiser's parameters, in its order: ``DOMAIN.…`` or, of θ_S, ``shared.…``.
+
+    Args:
+        setup: The setup.
+        index: The generators' optimiser (0) or the discriminators' (1).
+    """
     games = setup.games
     names: dict[int, str] = {}
     for domain, game in games.items():
