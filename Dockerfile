@@ -19,11 +19,11 @@ WORKDIR /app
 # What changes rarely first: the dependencies' layer survives a change of the code.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY gansharing/__init__.py gansharing/__init__.py
-RUN pip install -c constraints.txt ".[parquet,dinov2,video,deploy]" && pip uninstall -y gansharing
+RUN pip install -c constraints.txt ".[parquet,dinov2,video,deploy,shards]" && pip uninstall -y gansharing
 
 COPY gansharing gansharing
 COPY experiments experiments
-RUN pip install -c constraints.txt ".[parquet,dinov2,video,deploy]"
+RUN pip install -c constraints.txt ".[parquet,dinov2,video,deploy,shards]"
 
 USER 1000:1000
 ENTRYPOINT ["gansharing"]

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := dev,docs,parquet,dinov2,video,deploy
+EXTRAS := dev,docs,parquet,dinov2,video,deploy,shards
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help

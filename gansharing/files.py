@@ -2,8 +2,10 @@
 
 import glob
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,6 +46,33 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Non
         raise UserError(f"cannot write {path}: {error.strerror or error}; nothing was left behind") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` to write into, renamed to it when the block ends well, else removed.
+
+    Args:
+        path: The target: a folder that does not exist yet, or is empty.
+
+    Raises:
+        UserError: The target is not empty, the disk is full or the folder cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} is there already; name a new folder")
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.absolute().parent))
+        yield temporary
+        temporary.chmod(0o755)
+        os.replace(temporary, path)
+        _sync_folder(path.absolute().parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; nothing was kept") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -50,7 +50,8 @@ Use what was trained (needs neither data nor configuration)
                                                    --format onnx|torch-export; --width 0.5: a width alone
   gansharing import SRC --format stylegan2-ada --out G.safetensors   published weights: NVIDIA's .pkl, also
                                                    rosinality, fastgan, mimicry, ...: import --help
-  gansharing data list|prepare|emoji4              known data sets; decode a folder once; four emoji styles
+  gansharing data list|prepare|shard|emoji4        known data sets; decode a folder once; write it as tar
+                                                   shards; four emoji styles
 
 Every command has --help (gansharing fit --help, gansharing fit --model.help Adversarial, ...), and takes
 --import MODULE for networks, sharings and setups of your own (docs/extending).

@@ -36,7 +36,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Files that are laid over one another have tests of their own.
-TOGETHER = ("width_wise", "adafm", "fastgan", "slimgan", "multi_domain", "sweeps")
+TOGETHER = ("width_wise", "adafm", "fastgan", "slimgan", "multi_domain", "sweeps", "data")
 ALONE = [path for path in EXPERIMENTS if path.parent.name not in TOGETHER]
 
 

@@ -6,6 +6,7 @@ from gansharing.data.domains import MultiDomainData
 from gansharing.data.images import ImageData
 from gansharing.data.loader import ResumableLoader
 from gansharing.data.prepare import prepare
+from gansharing.data.shards import ShardedImageData
 from gansharing.data.sources import Source, open_source
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MultiDomainData",
     "Recipe",
     "ResumableLoader",
+    "ShardedImageData",
     "Source",
     "cache_root",
     "open_source",

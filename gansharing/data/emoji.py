@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from gansharing.data.decode import Recipe, decode
 from gansharing.data.sources.base import Item, Source
 from gansharing.data.sources.embedded import ATTRIBUTION, code_points, embedded_source, has_skin_tone
 from gansharing.errors import UserError
+from gansharing.files import folder_atomically
 
 _MOST_MEMBER_BYTES = 1 << 20
 
@@ -132,25 +132,15 @@ def _package_source(package: Package, data: bytes) -> Source:
 
 
 def _write_whole(out: Path, sources: dict[str, Source], names: list[str], recipe: Recipe) -> None:
-    temporary: Path | None = None
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
-        console = Console(stderr=True)
+    console = Console(stderr=True)
+    with folder_atomically(out) as folder:
         for domain, source in sorted(sources.items()):
-            (temporary / domain).mkdir()
+            (folder / domain).mkdir()
             items = {item.name: item for item in source.items}
             for name in track(names, f"Writing {domain}", console=console):
                 pixels = decode(source.read(items[name]), recipe)
-                Image.fromarray(pixels).save(temporary / domain / name)
-        (temporary / "LICENSES.txt").write_text(_licences(recipe), encoding="utf-8")
-        temporary.chmod(0o755)
-        os.replace(temporary, out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was kept") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+                Image.fromarray(pixels).save(folder / domain / name)
+        (folder / "LICENSES.txt").write_text(_licences(recipe), encoding="utf-8")
 
 
 def _licences(recipe: Recipe) -> str:

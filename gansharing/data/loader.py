@@ -5,18 +5,29 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gansharing.data.cache import CachedImages
 from gansharing.errors import UserError
 
 Batch = dict[str, Tensor]
 T = TypeVar("T")
+
+
+class ImageSet(Protocol):
+    """Numbered images: :class:`~gansharing.data.cache.CachedImages`, or those of shards."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Stacked images at ``indices``."""
+        ...
 
 
 @lru_cache(maxsize=4)
@@ -73,7 +84,7 @@ class ResumableLoader:
 
     def __init__(
         self,
-        images: CachedImages,
+        images: ImageSet,
         batch_size: int,
         *,
         seed: int = 0,

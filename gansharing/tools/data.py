@@ -1,4 +1,4 @@
-"""``gansharing data``: list known data sets, prepare images once, put the four emoji styles together."""
+"""``gansharing data``: known data sets, images prepared once or written into shards, four emoji styles."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from gansharing.data.emoji import write_emoji4
 from gansharing.data.known import KNOWN
 from gansharing.data.prepare import prepare as prepare_source
 from gansharing.data.prepare import report_of
+from gansharing.data.shard_files import INDEX, write_shards
 from gansharing.data.sources import open_source
 
 
@@ -67,4 +68,36 @@ def emoji4(
     print(f"{count} emoji in each of noto, twemoji, fluent, openmoji under {out}; see {out / 'LICENSES.txt'}")
 
 
-COMMANDS = {"list": list_known, "prepare": prepare, "emoji4": emoji4}
+def shard(
+    path: str,
+    out: Path = Path("shards"),
+    size: int = 10_000,
+    resolution: int = 64,
+    crop: Crop = "none",
+    background: str = "white",
+    resample: Resample = "lanczos",
+    max_bad_share: float = 0.01,
+) -> None:
+    """Bring images to one size and write them into tar shards, for data that outgrow a disk.
+
+    Args:
+        path: twemoji, openmoji, a folder, a .zip, parquet files, or a saved Hugging Face datasets folder; of
+            splits the training images.
+        out: New folder; holds index.json and 000000.tar, 000001.tar, ...
+        size: Images in a shard. Take shards enough: at least one for each process of a run.
+        resolution: Side of the images in pixels.
+        crop: none squashes an image to a square; center cuts the middle square.
+        background: Colour that shows through transparent pixels.
+        resample: Filter of the antialiased resize.
+        max_bad_share: Share of unusable images above which nothing is written.
+
+    Raises:
+        UserError: webdataset is not installed, the images cannot be read, or the folder cannot be written.
+    """
+    source = open_source(path).take("train")
+    index = write_shards(source, Recipe(resolution, crop, background, resample), out, size, max_bad_share)
+    left_out = f"; {len(index.bad)} unusable ones are listed in {out / INDEX}" if index.bad else ""
+    print(f"{index.num_images:,} images in {len(index.shards)} shards under {out}{left_out}")
+
+
+COMMANDS = {"list": list_known, "prepare": prepare, "shard": shard, "emoji4": emoji4}
