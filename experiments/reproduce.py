@@ -10,6 +10,7 @@ interrupted at will::
 Results are written to ``docs/results``, runs are kept in ``runs/``.
 """
 
+import json
 import os
 import shlex
 import subprocess
@@ -41,12 +42,14 @@ class Table:
             ``{data}`` in a path becomes the data set's name.
         data: The paper's data sets; each is trained on by every method.
         needs: Further paths, by the option that takes each.
+        together: The data sets are the domains of one run.
     """
 
     mini: list[str]
     files: dict[str, list[str]]
     data: list[str]
     needs: dict[str, str] = field(default_factory=dict)
+    together: bool = False
 
     @property
     def document(self) -> str:
@@ -75,6 +78,12 @@ TABLES = {
         {name: ["width_wise/ffhq_{data}", f"width_wise/{name}"] for name in _SHARINGS},
         ["metfaces", "church"],
         _SOURCE,
+    ),
+    "width_wise-2": Table(
+        ["multi_domain.py"],
+        {name: ["multi_domain/table_2", f"width_wise/{name}"] for name in _SHARINGS[2:]},
+        ["celeba_hq", "church", "cat", "bedroom"],
+        together=True,
     ),
     "adafm-1": Table(
         ["adafm.py"],
@@ -124,31 +133,47 @@ def miniature(name: str, runs: Path, results: Path, options: list[str]) -> None:
         )
 
 
+def check_paths(name: str, paths: dict[str, str]) -> None:
+    """See that what every run of a table needs is named.
+
+    Raises:
+        UserError: It is not, with what to name.
+    """
+    table = TABLES[name]
+    named = [data in paths for data in table.data]
+    enough = all(named) if table.together else any(named)
+    if enough and table.needs.keys() <= paths.keys():
+        return
+    either = (" " if table.together else " or ").join(f"{data}=FOLDER" for data in table.data)
+    needed = " ".join([*(f"{need}=FILE" for need in table.needs), *(["and"] if table.needs else []), either])
+    raise UserError(f'{name} at full scale trains on data that you have: PATHS="{needed}"')
+
+
 def full(
     name: str, paths: dict[str, str], runs: Path, results: Path, options: list[str], seeds: list[int]
 ) -> None:
     """Train the paper's own configurations on the data sets that are named, and report them.
 
     Raises:
-        UserError: A path that every run needs is not named, or no data set is.
+        UserError: A path that every run needs is not named, no data set is, or a run failed.
     """
     table = TABLES[name]
-    named = [data for data in table.data if data in paths]
-    missing = [need for need in table.needs if need not in paths] + ([] if named else table.data)
-    if missing:
-        either = " or ".join(f"{data}=FOLDER" for data in table.data)
-        needed = " ".join(
-            [*(f"{need}=FILE" for need in table.needs), f"and {either}" if table.needs else either]
-        )
-        raise UserError(f'{name} at full scale trains on data that you have: PATHS="{needed}"')
+    check_paths(name, paths)
     always = [word for need, option in table.needs.items() for word in (option, paths[need])]
-    jobs = [(data, method, seed) for data in named for method in table.files for seed in seeds]
+    sets = {data: ["--data.path", paths[data]] for data in table.data if data in paths}
+    if table.together:
+        sets = {"all": ["--data.domains", json.dumps({data: paths[data] for data in table.data})]}
+    jobs = [(data, method, seed) for data in sets for method in table.files for seed in seeds]
     done = []
     for number, (data, method, seed) in enumerate(jobs, start=1):
         print(f"[{number}/{len(jobs)}] {name}: {method} on {data}, seed {seed}", flush=True)
         files = [HERE / f"{file.format(data=data)}.yaml" for file in table.files[method]]
         run = runs / f"{name}-full" / f"{method}-{data}-s{seed}"
-        train(files, seed, run, [*always, "--data.path", paths[data], *options], os.cpu_count() or 1)
+        try:
+            train(files, seed, run, [*always, *sets[data], *options], os.cpu_count() or 1)
+        except subprocess.CalledProcessError as error:
+            said = (run / "output.log").read_text(errors="replace").strip().splitlines()[-1:]
+            raise UserError(f"{run} failed: {''.join(said)} (more in output.log)") from error
         done.append(str(run))
     results.mkdir(parents=True, exist_ok=True)
     report(done, str(results / f"{name}-full.md"), f"{name}, as published")

@@ -45,6 +45,10 @@ def test_every_paper_is_reproduced(script: ModuleType) -> None:
         ({"scale": "full"}, "TABLE="),
         ({"table": "fastgan-2", "scale": "full"}, "obama=FOLDER"),
         ({"table": "fastgan-2", "scale": "full", "paths": "dogs=here"}, "animal_face_dog=FOLDER"),
+        (
+            {"table": "width_wise-2", "scale": "full", "paths": "church=here"},
+            "celeba_hq=FOLDER church=FOLDER",
+        ),
         ({"table": "width_wise-1", "scale": "full", "paths": "church=here"}, "source=FILE"),
     ],
 )
@@ -53,36 +57,48 @@ def test_what_is_missing_is_said(script: ModuleType, options: dict[str, str], sa
         script.main(**options)
 
 
-def test_a_miniature_is_the_papers_script_and_goes_on(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The cheapest run of the cheapest script; a second call trains nothing, which its log would show.
-    monkeypatch.chdir(tmp_path)
-    small = {
-        "trainer": {
-            "max_steps": 1,
-            "max_epochs": None,
-            "val_check_interval": 1,
-            "check_val_every_n_epoch": None,
-        }
-    }
-    small |= {"trainer": small["trainer"] | {"accelerator": "cpu", "log_every_n_steps": 1}}
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A configuration of one step on eight images, and these."""
     sizes = {"resolution": 32, "base_channels": 2}
-    small |= {"model": {"init_args": {"generator": {"class_path": "DCGANGenerator", "init_args": sizes}}}}
-    small["model"]["init_args"]["discriminator"] = {"class_path": "DCGANDiscriminator", "init_args": sizes}
-    images = write_images(tmp_path / "images", count=8)
-    small |= {"data": {"init_args": {"path": str(images), "resolution": 32, "batch_size": 4}}}
-    small |= {"scores": {"num_samples": 8, "untrained": False}}
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
-    options = ["--configs", "[small.yaml]", "--seeds", "[0]", "--options", "--data.crop none"]
+    config = {
+        "trainer": {"max_steps": 1, "max_epochs": None, "val_check_interval": 1, "accelerator": "cpu"},
+        "model": {"init_args": {"generator": {"class_path": "DCGANGenerator", "init_args": sizes}}},
+        "data": {"init_args": {"path": str(tmp_path / "images"), "resolution": 32, "batch_size": 4}},
+        "scores": {"num_samples": 8, "untrained": False},
+    }
+    config["trainer"] |= {"check_val_every_n_epoch": None, "log_every_n_steps": 1}
+    config["model"]["init_args"]["discriminator"] = {"class_path": "DCGANDiscriminator", "init_args": sizes}
+    write_images(tmp_path / "images", count=8)
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path / "small.yaml"
+
+
+@pytest.mark.timeout(400)
+def test_a_miniature_is_the_papers_script(script: ModuleType, small: Path, tmp_path: Path) -> None:
+    options = ["--configs", f"[{small}]", "--seeds", "[0]", "--options", "--data.crop none"]
     options += ["--scores", "[fid_lite]"]
-    for _ in range(2):
-        script.miniature("spectral_style-1", tmp_path / "runs", tmp_path / "results", options)
+    script.miniature("spectral_style-1", tmp_path / "runs", tmp_path / "results", options)
     text = (tmp_path / "results/spectral_style.md").read_text()
     assert text.startswith("| configuration | fid_lite") and "| small |" in text
-    run = tmp_path / "runs/spectral_style/small-s0"
-    assert json.loads((run / "results.json").read_text())["steps"] == 1
-    assert (run / "output.log").read_text().count("images/s") <= 1
+    assert json.loads((tmp_path / "runs/spectral_style/small-s0/results.json").read_text())["steps"] == 1
+
+
+@pytest.mark.timeout(400)
+def test_full_scale_trains_keeps_and_reports(
+    script: ModuleType, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = script.Table(["compare.py"], {"small": [str(small.with_suffix(""))]}, ["images", "others"])
+    monkeypatch.setitem(script.TABLES, "own-1", table)
+    paths = {"images": str(tmp_path / "images")}
+    for _ in range(2):  # the second time nothing is left to train
+        script.full("own-1", paths, tmp_path / "runs", tmp_path / "results", [], [0])
+    run = tmp_path / "runs/own-1-full/small-images-s0"
+    assert json.loads((run / "results.json").read_text())["status"] == "finished"
+    assert len(list((run / "csv").iterdir())) == 1
+    assert "own-1, as published" in (tmp_path / "results/own-1-full.md").read_text()
+    with pytest.raises(UserError, match="no option 'model.loss.colour'"):
+        script.full("own-1", paths, tmp_path / "runs", tmp_path, ["--model.loss.colour=red"], [1])
 
 
 def test_make_hands_over_what_is_asked(tmp_path: Path) -> None:
