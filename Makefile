@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := dev,docs,parquet,dinov2,video,deploy,shards
+EXTRAS := dev,docs,parquet,dinov2,video,deploy,shards,explore
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm test-dist lint lint-docker fmt bench reproduce docs dist clean
+.PHONY: help setup demo test test-slurm test-browser test-dist lint lint-docker fmt bench reproduce docs dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,6 +39,12 @@ test-dist: dist  ## Minutes: the wheel in an empty environment and folder, from 
 	$(PYTHON) -m venv build/clean/venv
 	build/clean/venv/bin/pip install --quiet -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[deploy]"
 	$(BIN)/python tests/packaging/newcomer.py build/clean
+
+test-browser: $(READY)  ## Minutes: every control of the explorer's page in Debian's Chromium
+	@command -v chromium >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "install Chromium first: apt-get install chromium (as root)" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/pytest -m browser tests/explore
 
 lint: $(READY)  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

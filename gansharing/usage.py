@@ -40,6 +40,7 @@ Use what was trained (needs neither data nor configuration)
   gansharing interpolate CKPT --seeds 1,7,3        a walk through latent space (z or w): strip and GIF
   gansharing mix CKPT --rows 0-3 --columns 5-9     style mixing; gansharing truncation CKPT: psi from -1 to 1
   gansharing project CKPT FACE.png ...             the latent of a real image, with a before/after picture
+  gansharing explore MODEL DELTA ...               a local page: seeds, walks, mixing, domains, widths
   gansharing score A B                             FID, KID, ... of a folder or a model against a folder
   gansharing report RUN ... --out R.html           runs in the papers' tables, curves, grids; also .md, .csv
   gansharing inspect FILE ...                      parameters per stage of a config or a checkpoint

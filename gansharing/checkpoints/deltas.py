@@ -83,6 +83,17 @@ def save_delta(delta: Delta, path: str | Path, low_rank: tuple[Shapes, float] | 
     write_atomically(path, lambda file: file.write(payload))
 
 
+def kind_of(path: str | Path) -> str | None:
+    """What a file says of itself: ``delta``, ``shared``, or None for anything else. It may be damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get(HEADER, "null"))
+    except (SafetensorError, json.JSONDecodeError, OSError):
+        return None
+    kind = meta.get("kind") if isinstance(meta, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def read_delta(path: str | Path) -> Delta:
     """Read a delta; :func:`~gansharing.sharing.apply_delta` puts it into its base.
 

@@ -19,6 +19,7 @@ TOOLS = {
     "truncation": "gansharing.tools.style:truncation",
     "project": "gansharing.tools.project:project",
     "score": "gansharing.tools.score:score",
+    "explore": "gansharing.tools.explore:explore",
     "report": "gansharing.tools.report:report",
     "inspect": "gansharing.tools.inspect:inspect",
     "modulation": "gansharing.tools.modulation:modulation",

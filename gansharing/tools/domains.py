@@ -53,7 +53,8 @@ def sample_domains(
     if not isinstance(network, Generator):
         raise UserError(f"{base} holds no generator")
     renderer = Renderer(network, Look(truncation, cutoff, noise, label))
-    domains, names = Domains(network, [read_delta(file) for file in files]), _names(files)
+    domains = Domains(network, [read_delta(file) for file in files])
+    names = distinct([Path(file).stem for file in files])
     tiles: dict[tuple[int, int], Tensor] = {}
     for number, seed, image in _images(domains, renderer, numbers, batch_size):
         about = {"seed": str(seed), "base": base, "delta": files[number]}
@@ -86,6 +87,6 @@ def _files(delta: str) -> list[str]:
     return [str(file) for files in found for file in files]
 
 
-def _names(files: list[str]) -> list[str]:
-    stems = [Path(file).stem for file in files]
-    return [f"{stem}-{n}" if stems.count(stem) > 1 else stem for n, stem in enumerate(stems)]
+def distinct(names: list[str]) -> list[str]:
+    """The names, those that occur more than once with their places behind them."""
+    return [f"{name}-{n}" if names.count(name) > 1 else name for n, name in enumerate(names)]

@@ -70,9 +70,6 @@ def project(
     targets = read_targets(images, generator.resolution, split)
     generator.to(where)
     perceptual = build_distance(distance, weights).to(where)
-    embed = _embedding(perceptual, pixels)
-    labels = renderer.labels(1)
-    labels = None if labels is None else labels.to(where)
     described = {"model": model, "space": space, "steps": str(steps), "seed": str(seed)}
     described |= {"distance": f"{distance} + {pixels:g} pixels"}
     errors: dict[str, dict[str, float]] = {}
@@ -81,10 +78,7 @@ def project(
             console.print(target.note)
         with _shown(console, f"{target.name} ({number}/{len(targets)})", steps) as on_step:
             image = target.image.to(where)
-            if space == "z":
-                found = project_latent(generator, image, embed, steps, seed, labels, on_step)
-            else:
-                found = project_styles(generator, image, embed, steps, seed, space == "w+", labels, on_step)
+            found = find(renderer, image, perceptual, space, steps, pixels, seed, on_step)
         _write(found, target, folder, described | {"image": target.name})
         errors[target.name] = _errors(perceptual, found.image, image)
         mean = _write_errors(errors, folder, described)
@@ -93,6 +87,38 @@ def project(
             f"{folder / target.name}.png, _steps.png, .safetensors"
         )
     console.print(f"mean of {len(errors)}: {mean}; {folder / 'errors.json'}")
+
+
+def find(
+    renderer: Renderer,
+    image: Tensor,
+    distance: PerceptualDistance,
+    space: Space,
+    steps: int,
+    pixels: float = 1.0,
+    seed: int = 0,
+    on_step: Callable[[int, float], None] = lambda step, distance: None,
+) -> Projection:
+    """Find the latent of one image.
+
+    Args:
+        renderer: Of the generator, with the label that the image has.
+        image: ``(1, 3, H, W)`` in [-1, 1], of the generator's size and on its device, as is ``distance``.
+        distance: What is minimised, beside the pixels'.
+        space: As :func:`project` takes it, and the following too.
+        steps: Optimisation steps.
+        pixels: Weight of the mean squared pixel difference.
+        seed: Of everything that is drawn.
+        on_step: Called after every step with its number from 1 and the distance.
+
+    Raises:
+        UserError: The generator has no styles, and they were asked for.
+    """
+    embed, labels, generator = _embedding(distance, pixels), renderer.labels(1), renderer.generator
+    labels = None if labels is None else labels.to(image.device)
+    if space == "z":
+        return project_latent(generator, image, embed, steps, seed, labels, on_step)
+    return project_styles(generator, image, embed, steps, seed, space == "w+", labels, on_step)
 
 
 def _embedding(distance: PerceptualDistance, pixels: float) -> Callable[[Tensor], Tensor]:

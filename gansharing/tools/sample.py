@@ -102,19 +102,40 @@ def interpolate(
     renderer, numbers = Renderer.load(model, Look(truncation, label=label)), parse_seeds(seeds)
     if found is not None:
         images, seeds = between(renderer, found, steps, mode, loop), found
-    elif len(numbers) < 2:
-        raise UserError(f"a walk needs at least two seeds, got '{seeds}'; write for example --seeds 1,7")
-    elif space == "w":
-        stations = renderer.styles(numbers)
-        path = walk(stations.flatten(1), steps=steps, mode=mode or "lerp", loop=loop)
-        images = renderer.of_styles(path.unflatten(1, stations.shape[1:]))
     else:
-        path = walk(renderer.latents(numbers), steps=steps, mode=mode or "slerp", loop=loop)
-        images = torch.cat([renderer.images(part) for part in path.split(64)])
+        images = walk_between(renderer, numbers, steps, space, mode, loop)
     folder = Path(out)
     save_animation(images, folder / f"walk.{video}", fps=fps)  # first: it is the one that may refuse
     save_png(strip(images), folder / "strip.png", metadata={"seeds": seeds, "model": model})
     Console().print(f"{len(images)} frames: {folder / 'strip.png'}, {folder / f'walk.{video}'}")
+
+
+def walk_between(
+    renderer: Renderer,
+    seeds: list[int],
+    steps: int,
+    space: Literal["z", "w"] = "z",
+    mode: Literal["slerp", "lerp"] | None = None,
+    loop: bool = False,
+) -> Tensor:
+    """Images from one seed to the next; arguments as of :func:`interpolate`.
+
+    Returns:
+        uint8 ``(T, 3, H, W)``.
+
+    Raises:
+        UserError: There are fewer than two seeds, or no styles to walk in.
+    """
+    if len(seeds) < 2:
+        raise UserError(
+            f"a walk needs at least two seeds, got {','.join(map(str, seeds))}; write for example 1,7"
+        )
+    if space == "w":
+        stations = renderer.styles(seeds)
+        path = walk(stations.flatten(1), steps=steps, mode=mode or "lerp", loop=loop)
+        return renderer.of_styles(path.unflatten(1, stations.shape[1:]))
+    path = walk(renderer.latents(seeds), steps=steps, mode=mode or "slerp", loop=loop)
+    return torch.cat([renderer.images(part) for part in path.split(64)])
 
 
 @torch.inference_mode()

@@ -46,12 +46,27 @@ def mix(
     """
     renderer = Renderer.load(model, Look(truncation, label=label))
     down, across = parse_seeds(rows, "rows"), parse_seeds(columns, "columns")
-    draw = _mixed_styles if excited(renderer.generator) is None else mixed_maps
-    upper, lines, taken = draw(renderer, down, across, layers)
+    upper, lines, taken = mixture(renderer, down, across, layers)
     sheet = grid(torch.cat([torch.full_like(upper[:1], 255), upper, *lines]), len(across) + 1)
     described = {"model": model, "rows": rows, "columns": columns, "layers": ",".join(map(str, taken))}
     save_png(sheet, out, metadata=described)
     Console().print(f"{len(down)} x {len(across)} mixed images with their sources: {out}")
+
+
+def mixture(renderer: Renderer, down: list[int], across: list[int], layers: str | None) -> Mixture:
+    """Mix each row's image with each column's, by styles or, where there are excitations, by maps.
+
+    Args:
+        renderer: Of a generator with styles, a small head, or FastGAN.
+        down: Latent seeds of the rows.
+        across: Latent seeds of the columns.
+        layers: Which come from the column, as :func:`mix` takes them.
+
+    Raises:
+        UserError: The network cannot mix, or a layer does not exist.
+    """
+    draw = _mixed_styles if excited(renderer.generator) is None else mixed_maps
+    return draw(renderer, down, across, layers)
 
 
 def _mixed_styles(renderer: Renderer, down: list[int], across: list[int], layers: str | None) -> Mixture:

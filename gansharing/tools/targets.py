@@ -35,7 +35,7 @@ def read_targets(paths: list[str], resolution: int, split: Split | None = None) 
     Raises:
         UserError: There is nothing to read, it is damaged, two images have one name, or a split is missing.
     """
-    targets = [_target(*file, resolution) for file in _files(paths, split)]
+    targets = [target_of(*file, resolution) for file in _files(paths, split)]
     names = [target.name for target in targets]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two images are called {twice[0]}; project them into different folders with --out")
@@ -61,7 +61,18 @@ def _files(paths: list[str], split: str | None) -> list[_File]:
     return found
 
 
-def _target(name: str, path: Path, read: Callable[[], bytes], resolution: int) -> Target:
+def target_of(name: str, path: Path, read: Callable[[], bytes], resolution: int) -> Target:
+    """One image, its middle square brought to size.
+
+    Args:
+        name: For results.
+        path: For messages.
+        read: Gives the file's bytes.
+        resolution: Height and width that the image gets, px.
+
+    Raises:
+        UserError: The bytes cannot be read, or are no image.
+    """
     try:
         data = read()
         width, height = decode_rgb(data).size
