@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from PIL import Image
 
 from gansharing.augment import ADA
@@ -108,6 +109,7 @@ def fit(
         default_root_dir=root,
         plugins=[AtomicCheckpointIO()],
         logger=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
