@@ -18,7 +18,7 @@ from tests.extending.pages import ROOT, commands, files  # noqa: E402
 PAGE = ROOT / "docs/howto/own_folder.md"
 LEFT = (
     *("report.html", "generator.onnx", "samples/grid.png", "interpolation/walk.gif"),
-    *("runs/demo-001/results.json", "runs/demo-001/images/step_0000600.png", "experiments/demo.yaml"),
+    *("runs/demo-001/results.json", "runs/demo-001/images/step_0003000.png", "experiments/demo.yaml"),
 )
 
 
