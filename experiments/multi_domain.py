@@ -111,6 +111,8 @@ def table(rows: dict[str, list[dict[str, Any]]], names: Sequence[str]) -> str:
         "",
         "In brackets: the bootstrapped 95 % interval over generated images, averaged over the seeds.",
     ]
+    if "stargan_v2" in rows:
+        lines.append("StarGAN v2 translates real images of the other domains, which draw the same emoji.")
     return "\n".join([*lines, *orders(rows, names)])
 
 
