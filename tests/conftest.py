@@ -44,8 +44,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _same_draws() -> None:
+def _same_draws() -> Iterator[None]:
     torch.manual_seed(0)
+    yield
+    # Where a test ran the program in this process; a group of processes would start from it, one alone not.
+    os.environ.pop("PL_GLOBAL_SEED", None)
 
 
 def _is_local(host: Any) -> bool:

@@ -10,11 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from gansharing.checkpoints import save_network
-from gansharing.networks import FastGANGenerator, StyleGAN2Discriminator, StyleGAN2Generator
+from gansharing.networks import StyleGAN2Discriminator, StyleGAN2Generator
 from tests.cli.program import run
 
 ROOT = Path(__file__).parents[1] / "experiments"
@@ -72,15 +71,6 @@ def test_the_miniature_trains_seeks_and_draws(
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-s0/**/*") if path.is_file()}
     script.main(runs=tmp_path, **options)  # nothing is trained or sought again
     assert {path: path.stat().st_mtime_ns for path in written} == written
-
-
-def test_mixing_an_image_with_itself_changes_nothing(script: ModuleType) -> None:
-    torch.manual_seed(0)
-    generator = FastGANGenerator(128, 8, 2).eval()
-    one, other = generator.sample_latent(2), generator.sample_latent(2)
-    assert torch.equal(script.mixed(generator, one, one), generator(one))
-    made = script.mixed(generator, one, other)
-    assert not torch.allclose(made, generator(one)) and not torch.allclose(made, generator(other))
 
 
 def test_the_table_reads_all_seeds(script: ModuleType) -> None:

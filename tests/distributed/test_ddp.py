@@ -21,8 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(*command: object) -> subprocess.Popen[str]:
-    # Without the seed that this process left there: a group of processes would start from it, one alone not.
-    environment = {k: v for k, v in os.environ.items() if k != "PL_GLOBAL_SEED"} | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     text = [sys.executable, "-m", *map(str, command)]
     return subprocess.Popen(
         text, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
