@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gansharing.networks.base import Features, Generator, require_positive
+from gansharing.networks.piecewise import leaky_relu
 from gansharing.networks.sngan import check_resolution
 from gansharing.networks.sngan_layers import StagedDiscriminator, convolution, initialised
 
@@ -85,7 +85,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inputs, H, W)`` to ``(N, outputs, H, W)``, halved if ``down``."""
-        return F.leaky_relu(self.conv(x), 0.1)
+        return leaky_relu(self.conv(x), 0.1)
 
 
 class FlatHead(nn.Module):

@@ -1,11 +1,11 @@
 """One generator at every width, against a discriminator for each (Hou et al. 2021, algorithm 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from gansharing.augment import Augmentation
@@ -23,6 +23,7 @@ from gansharing.slimmable import (
     held_norms,
     sandwich,
     scores_alone,
+    turns,
 )
 from gansharing.slimmable.distillation import Teacher
 
@@ -34,8 +35,9 @@ class Slimmable(Adversarial):
     fakes, are the same at every width; latents are fresh, but for the distillation, which shows all widths
     the same. What the algorithm repeats is done once: the shared stages of the discriminator on real images
     (which are augmented once), the others on reals and fakes in one batch, and its division by spectral norms
-    (:func:`~gansharing.slimmable.held_norms`). Widths take their turn from the widest down in the
-    generator's step, so that each gives way to the next before the next is computed.
+    (:func:`~gansharing.slimmable.held_norms`), those of a width's own stages for its turn only. Widths take
+    their turn from the widest down in the generator's step, so that each gives way to the next before the
+    next is computed.
 
     Args:
         generator: A ``SlimmableGenerator``.
@@ -152,20 +154,21 @@ class Slimmable(Adversarial):
         common, own = halves(self.discriminator)
         losses: dict[str, Tensor] = {}
         _, judged = self.turn()
-        latents = [latent, *self._latents(len(judged) - 1, len(real))]
-        with held_norms(self.discriminator):
+        latents = iter([latent, *self._latents(len(judged) - 1, len(real))])
+        shared_modules, runs = turns(self.discriminator, judged)
+        with held_norms(shared_modules):
             features = common(self.augment(real))
             # Widths leave their gradients here; the shared stages are differentiated once, for their sum.
             shared = features.detach().requires_grad_(features.requires_grad)
-            for width, z in zip(judged, latents, strict=True):
-                with at_width(width):
-                    with torch.no_grad():
-                        fake = self.augment(self.generator(z, labels))
-                    loss = self._weigh(own, shared, common, fake, labels)
-                    add(losses, self._named("loss_d", width), loss)
+
+            def judge(width: float) -> None:
+                with torch.no_grad():
+                    fake = self.augment(self.generator(next(latents), labels))
+                add(losses, self._named("loss_d", width), self._weigh(own, shared, common, fake, labels))
+
+            _play(runs, judge)
             if shared.grad is not None:
                 features.backward(shared.grad)
-            del features, shared
         self._step_aside(optimizer, self.discriminator)
         optimizer.zero_grad()
         return losses | {"loss_d": torch.stack(list(losses.values())).sum()}
@@ -191,16 +194,21 @@ class Slimmable(Adversarial):
         widths, judged = self.turn()
         latents = self._latents(len(judged), len(real))
         teacher: Tensor | None = None
-        with frozen(self.discriminator), held_norms(self.discriminator):
-            for width in reversed(widths):
-                with at_width(width):
-                    if width in judged:
-                        add(losses, self._named("loss_g", width), self._fool(real, labels, latents.pop()))
-                    if self.distillation:
-                        share = self.distillation / (len(widths) - 1)
-                        loss, teacher = self._distil(latent, labels, teacher, share)
-                        if loss is not None:
-                            add(losses, self._named("distillation", width), loss)
+
+        def improve(width: float) -> None:
+            nonlocal teacher
+            if width in judged:
+                add(losses, self._named("loss_g", width), self._fool(real, labels, latents.pop()))
+            if self.distillation:
+                share = self.distillation / (len(widths) - 1)
+                loss, teacher = self._distil(latent, labels, teacher, share)
+                if loss is not None:
+                    add(losses, self._named("distillation", width), loss)
+
+        shared_modules, runs = turns(self.discriminator, judged[::-1])
+        runs += [([], [width for width in widths[::-1] if width not in judged])]
+        with frozen(self.discriminator), held_norms(shared_modules):
+            _play(runs, improve)
         for name in ("loss_g", "distillation"):
             parts = [value for key, value in losses.items() if key.startswith(f"{name}/")]
             losses |= {name: torch.stack(parts).sum()} if parts else {}
@@ -232,6 +240,15 @@ class Slimmable(Adversarial):
 
     def _latents(self, groups: int, count: int) -> list[Tensor]:
         return [self.generator.sample_latent(count) for _ in range(groups)]
+
+
+def _play(runs: list[tuple[list[nn.Module], list[float]]], move: Callable[[float], None]) -> None:
+    """Let each width move at its turn, while the stages that judge it alone are divided by their norms."""
+    for modules, run in runs:
+        with held_norms(modules):
+            for width in run:
+                with at_width(width):
+                    move(width)
 
 
 def _widths(generator: Generator, discriminator: Discriminator) -> list[float]:

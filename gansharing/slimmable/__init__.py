@@ -1,7 +1,7 @@
 """One network, every width: slimmable layers and networks (Hou et al. 2021). Plain PyTorch."""
 
 from gansharing.slimmable.calibration import recalibrate
-from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves, scores_alone
+from gansharing.slimmable.discriminator import PerWidthDiscriminator, halves, scores_alone, turns
 from gansharing.slimmable.distillation import distillation
 from gansharing.slimmable.held import held_norms
 from gansharing.slimmable.networks import SlimmableDiscriminator, SlimmableGenerator, extract
@@ -23,4 +23,5 @@ __all__ = [
     "sandwich",
     "scores_alone",
     "sort_channels",
+    "turns",
 ]

@@ -1,6 +1,8 @@
 """A discriminator for each width, with stages in common (Hou et al. 2021, section 4.1)."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from gansharing.errors import UserError
 from gansharing.networks.base import Discriminator
 from gansharing.networks.sngan_layers import StagedDiscriminator
 from gansharing.slimmable.networks import WIDTHS, built
-from gansharing.slimmable.width import check_widths, current_index
+from gansharing.slimmable.width import at_width, check_widths, current_index
 
 Head = Literal["own", "linear", "one"]
 
@@ -99,6 +101,15 @@ class PerWidthDiscriminator(Discriminator):
             features = _chosen(copies, index)(features)
         return _chosen(self.head, index)(features, labels)
 
+    def own_modules(self) -> list[list[nn.Module]]:
+        """For each width, the modules that judge no other one."""
+        judges = [
+            dict.fromkeys(m for copies in self.stages().values() for m in _chosen(copies, index).modules())
+            for index in range(len(self.widths))
+        ]
+        count = Counter(module for judge in judges for module in judge)
+        return [[module for module in judge if count[module] == 1] for judge in judges]
+
     def with_shared(self, n_share: int, head: Head = "own") -> "PerWidthDiscriminator":
         """A copy that shares more: what all widths share is then what the widest had.
 
@@ -144,6 +155,28 @@ def halves(discriminator: Discriminator) -> tuple[Callable[[Tensor], Tensor], Ca
     if isinstance(discriminator, PerWidthDiscriminator):
         return discriminator.common, discriminator.own
     return _unchanged, discriminator
+
+
+def turns(
+    discriminator: Discriminator, widths: Sequence[float]
+) -> tuple[list[nn.Module], list[tuple[list[nn.Module], list[float]]]]:
+    """What of a discriminator is needed when, if it judges ``widths`` one after the other.
+
+    Returns:
+        The modules that judge more than one width, and for each run of widths that the same stages judge the
+        modules that judge these alone, with the widths.
+    """
+    if not isinstance(discriminator, PerWidthDiscriminator):
+        return list(discriminator.modules()), [([], list(widths))]
+    own = discriminator.own_modules()
+    lone = {module for modules in own for module in modules}
+
+    def judge(width: float) -> int:
+        with at_width(width):
+            return current_index(discriminator.widths, between=True)
+
+    shared = [module for module in discriminator.modules() if module not in lone]
+    return shared, [(own[index], list(run)) for index, run in groupby(widths, judge)]
 
 
 def _unchanged(images: Tensor) -> Tensor:

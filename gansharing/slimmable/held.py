@@ -1,6 +1,6 @@
 """Spectral norm that is computed once for many forwards with the same weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 
 @contextmanager
-def held_norms(network: nn.Module) -> Iterator[None]:
-    """Divide every spectrally normalised weight once inside of the block, however often the network computes.
+def held_norms(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Divide every spectrally normalised weight once inside of the block, however often it is used.
 
     A discriminator judges every width in one step, by weights that do not change in it. Inside there is one
     power iteration, as Miyato et al. (2018, algorithm 1) have it for an update, and one division. Gradients
@@ -21,9 +21,10 @@ def held_norms(network: nn.Module) -> Iterator[None]:
     sum that separate backward passes would give. Until then the trained weights have none.
 
     Args:
-        network: In train mode it iterates; frozen weights get no gradients.
+        modules: Whose weights, ``network.modules()`` for all of a network; those inside of a module are not
+            among them by themselves. In train mode they iterate; frozen weights get no gradients.
     """
-    held = [_Held(norm, weight) for norm, weight in _norms(network)]
+    held = [_Held(norm, weight) for norm, weight in _norms(modules)]
     try:
         yield
     finally:
@@ -33,8 +34,8 @@ def held_norms(network: nn.Module) -> Iterator[None]:
         one.backward()
 
 
-def _norms(network: nn.Module) -> Iterator[tuple[Any, Tensor]]:
-    for module in network.modules():
+def _norms(modules: Iterable[nn.Module]) -> Iterator[tuple[Any, Tensor]]:
+    for module in modules:
         if parametrize.is_parametrized(module):
             chains: Any = module.parametrizations
             for chain in chains.values():

@@ -71,11 +71,20 @@ class Batches(FixedBatches):
             yield batch | {"label": torch.arange(len(batch["image"])) % 3}
 
 
-def iterate_norms(d: nn.Module) -> None:
-    """One power iteration of every spectral norm for a player's step; none in its forwards."""
+def iterate_norms(d: nn.Module, judged: list[float]) -> None:
+    """One power iteration for a player's step of every spectral norm that judges; none in its forwards."""
     d.train()
+    copies = {id(m) for m in d.modules() if isinstance(m, nn.ModuleList) and len(m) == len(WIDTHS)}
+    idle = {
+        id(inner)
+        for listed in d.modules()
+        if id(listed) in copies
+        for width, copy_ in zip(WIDTHS, listed.children(), strict=True)
+        if width not in judged
+        for inner in copy_.modules()
+    }
     for module in d.modules():
-        if parametrize.is_parametrized(module, "weight"):
+        if id(module) not in idle and parametrize.is_parametrized(module, "weight"):
             assert isinstance(module.weight, Tensor)
     d.eval()
 
@@ -93,7 +102,7 @@ def algorithm_1(
         x, y, n = batch["image"].double(), batch["label"], len(batch["image"])
         found: dict[str, float] = {}
         od.zero_grad()
-        iterate_norms(d)
+        iterate_norms(d, judged)
         for width in judged:
             with at_width(width):
                 fake = g(draw(n), y).detach()
@@ -104,7 +113,7 @@ def algorithm_1(
         fixed = draw(n)
         if number % n_dis == 0:
             og.zero_grad()
-            iterate_norms(d)
+            iterate_norms(d, judged)
             d.requires_grad_(False)
             images = []
             for width in WIDTHS:

@@ -29,10 +29,14 @@ def test_every_width_gives_the_originals_image(name: str, tmp_path: Path) -> Non
         with at_width(width):
             images.append(g(golden["z"], golden.get("y")))
         close(images[-1][..., ::3, ::3], golden[key])
-        alone = extract(g, width)(golden["z"], golden.get("y"))
-        torch.testing.assert_close(alone, images[-1], rtol=0, atol=1e-6)
     close(distillation(images), golden["distill_stepwise"])
     close(distillation(images, "widest"), golden["distill_naive"])
+    g.double()  # in fp32 the kernels for weights that are cut and weights that are whole round differently
+    for width in WIDTHS:
+        with at_width(width):
+            expected = g(golden["z"].double(), golden.get("y"))
+        alone = extract(g, width).double()(golden["z"].double(), golden.get("y"))
+        torch.testing.assert_close(alone, expected, rtol=0, atol=1e-6)
 
 
 @torch.no_grad()
