@@ -34,10 +34,10 @@ test-slurm: $(READY)  ## Minutes: train on a real SLURM of two nodes (Debian) an
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
 	$(BIN)/pytest -m services tests/slurm tests/sweeps
 
-test-dist: dist  ## Minutes: the wheel in an empty environment and folder, from images to ONNX
+test-dist: dist  ## Minutes: the wheel in an empty environment and folder, from images to ONNX and the explorer
 	rm -rf build/clean && mkdir -p build/clean
 	$(PYTHON) -m venv build/clean/venv
-	build/clean/venv/bin/pip install --quiet -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[deploy]"
+	build/clean/venv/bin/pip install --quiet -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[deploy,explore]"
 	$(BIN)/python tests/packaging/newcomer.py build/clean
 
 test-browser: $(READY)  ## Minutes: every control of the explorer's page in Debian's Chromium

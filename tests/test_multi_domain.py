@@ -62,7 +62,8 @@ def test_a_column_of_table_2_starts(strategy: str, folders: Path, tmp_path: Path
 
 def test_the_miniature_resumes(folders: Path, tmp_path: Path) -> None:
     given = json.dumps({"twemoji": str(folders / "cat"), "openmoji": str(folders / "church")})
-    command = ("fit", "--config", ROOT / "multi_domain/mini.yaml", "--data.domains", given, *SMALL)
+    laid = ("--config", ROOT / "multi_domain/mini.yaml", "--config", ROOT / "multi_domain/weights.yaml")
+    command = ("fit", *laid, "--data.domains", given, *SMALL)
     whole, parts = (f"--trainer.default_root_dir={tmp_path / name}" for name in ("whole", "parts"))
     assert run(*command, "--trainer.max_steps=3", whole).code == 0
     assert run(*command, parts).code == 0

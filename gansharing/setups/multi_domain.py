@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, cast
 
 import torch
@@ -65,6 +66,8 @@ class MultiDomain(GenerativeSetup):
         sharing_discriminator: The same for the discriminator: ``Full`` for one a domain, or for example
             ``LayerWise`` of the last stages for one trunk with a head for each domain.
         reduction: What becomes of the domains' gradients of θ_S.
+        weights: How much each domain counts in it, 1 where none is given: the gradient of θ_S is
+            ``sum_d w_d g_d``, for the mean divided by ``sum_d w_d``. What a domain owns is trained as ever.
         accumulate: Split each domain's batch in this many parts as as many processes would.
         compression: ``bf16`` halves the bytes of gradients between processes.
 
@@ -90,6 +93,7 @@ class MultiDomain(GenerativeSetup):
         sharing: Sharing,
         sharing_discriminator: Sharing = Full(),  # noqa: B008  (stateless; shows up in --print_config)
         reduction: Literal["mean", "sum"] = "mean",
+        weights: dict[str, float] | None = None,
         accumulate: int = 1,
         compression: Compression = "none",
     ) -> None:
@@ -115,6 +119,13 @@ class MultiDomain(GenerativeSetup):
                 )
             how.apply(network)
         self.reduction, self.accumulate, self.compression = reduction, accumulate, compression
+        self.weights = {name: 1.0 for name in self.domains} | (weights or {})
+        if self.weights.keys() != set(self.domains) or not all(0 < w < inf for w in self.weights.values()):
+            raise UserError(
+                f"model.weights is {weights}; give numbers above 0, by the names of model.domains: "
+                f"{', '.join(self.domains)}"
+            )
+        self._weight, self._hooks = 1.0, list[Any]()  # of the domain whose turn it is
         self.stream = 0
         self._foreign: dict[str, dict[str, Tensor]] = {}
         self._visitor: tuple[Generator, ...] = ()  # a tuple hides it from nn.Module
@@ -213,6 +224,11 @@ class MultiDomain(GenerativeSetup):
             f"{split.domain_size:,} weights of its own beside {split.shared_size:,} in common: learn ratio "
             f"{split.learn_ratio:.4%}"
         )
+        while self._hooks:
+            self._hooks.pop().remove()
+        if set(self.weights.values()) != {1.0}:
+            shared = [*self._shared("generator"), *self._shared("discriminator")]
+            self._hooks += [p.register_hook(lambda gradient: gradient * self._weight) for p in shared]
         self.exchange()
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -270,8 +286,8 @@ class MultiDomain(GenerativeSetup):
             fakes[turn.name, turn.at] = made
             self._note(losses, turn.name, found)
         self._step_aside(optimizer, "discriminator")
+        optimizer.zero_grad()  # gradients of all domains: the other player's step has their memory
         if after_main_step(self._first.regularizers, self.batches):
-            optimizer.zero_grad()
             for turn in self._turns(parts, _DISCRIMINATOR_PENALTY):
                 found = {}
                 due = after_main_step(turn.game.regularizers, self.batches)
@@ -279,6 +295,7 @@ class MultiDomain(GenerativeSetup):
                 turn.game._discriminator_penalties(due, found, turn.real, turn.labels, made)
                 self._note(losses, turn.name, found)
             self._step_aside(optimizer, "discriminator")
+            optimizer.zero_grad()
 
     def _generator_step(self, parts: dict[str, Parts], losses: dict[str, Tensor]) -> None:
         optimizer, step = self.optimizers()[0], self.trainer.global_step  # type: ignore[index]
@@ -288,14 +305,15 @@ class MultiDomain(GenerativeSetup):
             self._note(losses, turn.name, found)
         self._reduce("generator")
         optimizer.step()
+        optimizer.zero_grad()
         if after_main_step(self._first.generator_regularizers, step):
-            optimizer.zero_grad()
             for turn in self._turns(parts, _GENERATOR_PENALTY):
                 found = {}
                 due = after_main_step(turn.game.generator_regularizers, step)
                 turn.game._generator_penalties(due, found, turn.real, turn.labels)
                 self._note(losses, turn.name, found)
             self._step_aside(self._raw_optimizer(0), "generator")
+            optimizer.zero_grad()
 
     def _turns(self, parts: dict[str, Parts], phase: int) -> Iterator[_Turn]:
         """Every part of every domain's batch in this process, each with its own random stream and buffers."""
@@ -304,6 +322,7 @@ class MultiDomain(GenerativeSetup):
                 part = self.owners.layout.replica(self.global_rank) * self.accumulate + at
                 with self._replicas[name].turn(at), self._randomness(number, part, phase):
                     latent = self._latent(game, real, number, part, phase)
+                    self._weight = self.weights[name]
                     yield _Turn(name, at, game, real, labels, latent)
 
     @contextmanager
@@ -346,7 +365,7 @@ class MultiDomain(GenerativeSetup):
         return nn.ModuleList([game._judge() for game in self.games.values()])
 
     def _reduce(self, part: str) -> None:
-        count = len(self.domains) if self.reduction == "mean" else 1
+        count = sum(self.weights.values()) if self.reduction == "mean" else 1
         self.owners.reduce_shared(
             self._shared(part), 1 / (count * self.owners.layout.replicas * self.accumulate)
         )

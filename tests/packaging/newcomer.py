@@ -6,9 +6,12 @@ FOLDER holds ``venv``, in which the wheel is installed; everything is written to
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -20,6 +23,28 @@ LEFT = (
     *("report.html", "generator.onnx", "samples/grid.png", "interpolation/walk.gif"),
     *("runs/demo-001/results.json", "runs/demo-001/images/step_0003000.png", "experiments/demo.yaml"),
 )
+
+
+EXPLORER = "http://127.0.0.1:7860/"
+
+
+def explored(words: list[str], work: Path, environment: dict[str, str]) -> int:
+    """Start the page, look at it as soon as it answers, and end it as Ctrl-C does; its status."""
+    with subprocess.Popen(words, cwd=work, env=environment) as program:
+        for _ in range(240):
+            try:
+                with urllib.request.urlopen(EXPLORER) as page:
+                    assert b"gradio" in page.read()
+                break
+            except urllib.error.URLError:
+                if program.poll() is not None:
+                    return program.returncode or 1
+                time.sleep(0.5)
+        else:
+            program.kill()
+            return 1
+        program.send_signal(signal.SIGINT)
+        return program.wait(60)
 
 
 def main(folder: Path) -> None:
@@ -36,14 +61,19 @@ def main(folder: Path) -> None:
     begun = time.monotonic()
     for words in [["python", "photos.py"], *commands(PAGE)]:
         started = time.monotonic()
-        done = subprocess.run(words, cwd=work, env=environment)
+        serves = words[:2] == ["gansharing", "explore"]
+        status = (
+            explored(words, work, environment)
+            if serves
+            else subprocess.run(words, cwd=work, env=environment).returncode
+        )
         print(f"-- {time.monotonic() - started:6.1f} s  {' '.join(words)}", flush=True)
-        if done.returncode:
-            raise SystemExit(f"newcomer: failed with status {done.returncode}: {' '.join(words)}")
+        if status:
+            raise SystemExit(f"newcomer: failed with status {status}: {' '.join(words)}")
     missing = [name for name in LEFT if not (work / name).is_file()]
     if missing or len(list((work / "photos").iterdir())) != 200:
         raise SystemExit(f"newcomer: {', '.join(missing) or '200 images'} missing in {work}")
-    print(f"from an empty folder to an ONNX file in {time.monotonic() - begun:.0f} s")
+    print(f"from an empty folder to an ONNX file and the explorer in {time.monotonic() - begun:.0f} s")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def gradient(network: nn.Module, name: str) -> Tensor:
     return found
 
 
-def written_out(sharing: Any, reduction: str) -> tuple[list[nn.Module], list[nn.Module]]:
+def written_out(
+    sharing: Any, reduction: str, weights: list[float]
+) -> tuple[list[nn.Module], list[nn.Module]]:
     """Three generators and discriminators, each whole; what is shared gets one gradient by hand."""
     generator, discriminator = nets()
     sharing.apply(generator)
@@ -103,9 +105,12 @@ def written_out(sharing: Any, reduction: str) -> tuple[list[nn.Module], list[nn.
             step.zero_grad()
             softplus(-d(g(latent(number, n, 2)))).mean().backward()
         for name in shared:
-            grads = torch.stack([gradient(g, name) for g in makers])
+            total = sum(
+                (w * gradient(g, name) for w, g in zip(weights, makers, strict=True)), torch.zeros(())
+            )
             for g in makers:
-                dict(g.named_parameters())[name].grad = getattr(grads, reduction)(0)
+                share = sum(weights) if reduction == "mean" else 1
+                dict(g.named_parameters())[name].grad = total / share
         for step in steps_g:
             step.step()
     return list(makers), list(judges)
@@ -115,9 +120,12 @@ def written_out(sharing: Any, reduction: str) -> tuple[list[nn.Module], list[nn.
 @pytest.mark.parametrize(
     "sharing", [WidthWise(0.4), LayerWise(["4px"]), Full()], ids=["width", "layer", "full"]
 )
-def test_steps_are_those_of_the_training_written_out(tmp_path: Path, sharing: Any, reduction: Any) -> None:
-    makers, judges = written_out(sharing, reduction)
-    setup = fitted(tmp_path, MultiDomain(game(), NAMES, sharing, reduction=reduction))
+@pytest.mark.parametrize("weights", [None, {"left": 3.0, "right": 0.5}], ids=["alike", "weighted"])
+def test_steps_are_those_of_the_training_written_out(
+    tmp_path: Path, sharing: Any, reduction: Any, weights: dict[str, float] | None
+) -> None:
+    makers, judges = written_out(sharing, reduction, [(weights or {}).get(name, 1.0) for name in NAMES])
+    setup = fitted(tmp_path, MultiDomain(game(), NAMES, sharing, reduction=reduction, weights=weights))
     for n, name in enumerate(NAMES):
         for mine, theirs in ((setup.generator[name], makers[n]), (setup.discriminator[name], judges[n])):
             torch.testing.assert_close(
@@ -163,6 +171,8 @@ def test_orders_of_the_game(tmp_path: Path, options: dict[str, Any]) -> None:
         (lambda: MultiDomain(game(), ["a", "a"], WidthWise(0.4)), "different names"),
         (lambda: MultiDomain(game(), ["a.b"], WidthWise(0.4)), "without dots"),
         (lambda: MultiDomain(game(), ["a"], WidthWise(0.4), accumulate=0), "at least 1"),
+        (lambda: MultiDomain(game(), ["a"], WidthWise(0.4), weights={"b": 1.0}), "by the names of"),
+        (lambda: MultiDomain(game(), ["a"], WidthWise(0.4), weights={"a": 0.0}), "above 0"),
         (lambda: MultiDomain(game(), ["a"], WidthWise(0.0001)), "leaves the domain no weight"),
     ],
 )
