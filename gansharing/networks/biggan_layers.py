@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gansharing.networks.init import raw_weight
 from gansharing.networks.sngan_layers import ConditionalBatchNorm2d, M, halved
+from gansharing.networks.spectral_norm import spectral_norm
 
 
 def normed(layer: M, spectral: bool) -> M:

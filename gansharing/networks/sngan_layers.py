@@ -6,10 +6,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gansharing.errors import UserError
 from gansharing.networks.base import Discriminator
+from gansharing.networks.spectral_norm import spectral_norm
 
 M = TypeVar("M", bound=nn.Module)
 # Of the two convolutions of a residual block, which a ReLU follows.

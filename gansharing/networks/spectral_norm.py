@@ -20,39 +20,80 @@ from gansharing.networks.derivatives import as_written
 _EPS = 1e-12
 
 
-def spectral_norm(module: nn.Conv2d | nn.ConvTranspose2d) -> None:
+def spectral_norm(module: nn.Module) -> None:
     """Divide ``module.weight`` by its largest singular value, as torch's ``spectral_norm`` does.
 
     Parameters and buffers have the names and values that torch gives them: fifteen power iterations at the
     start, and one a forward in train mode.
+
+    Args:
+        module: A convolution, transposed or not, a linear layer or an embedding.
     """
     outputs = 1 if isinstance(module, nn.ConvTranspose2d) else 0
-    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight, 1, outputs, _EPS))
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    parametrize.register_parametrization(module, "weight", SpectralNorm(weight, 1, outputs, _EPS))
 
 
 class SpectralNorm(_SpectralNorm):
-    """torch's parametrisation of a convolution's weight, computed faster in train mode on the CPU."""
+    """torch's parametrisation of a weight, computed faster in train mode on the CPU."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Map ``(O, I, K, K)``, or a transposed convolution's ``(I, O, K, K)``, to the same."""
+        """Map ``(O, I, K, K)``, a transposed convolution's ``(I, O, K, K)``, or ``(O, I)`` to the same."""
         here = weight.device.type == "cpu" and not torch.compiler.is_compiling()
         if self.training and here and not has_torch_function((weight,)):
-            return self._divided(weight)
-        normal: Tensor = super().forward(weight)
+            normal: Tensor = _Divided.apply(weight, *singular(self, weight), self.dim)
+            return normal
+        normal = super().forward(weight)
         return normal
 
-    def _divided(self, weight: Tensor) -> Tensor:
-        with torch.no_grad():
-            matrices = _matrices(weight, self.dim)
-            v = _as_columns(self._v, weight, self.dim)
-            u = F.normalize((matrices @ v[..., None]).sum(0)[:, 0], dim=0, eps=self.eps)
-            v = u @ matrices
-            sigma = v.norm()
-            v = v / sigma.clamp(min=self.eps)
-            self._u.copy_(u)
-            self._v.copy_(_as_vector(v, weight, self.dim))
-        normal: Tensor = _Divided.apply(weight, u, v, sigma, self.dim)
-        return normal
+
+@torch.no_grad()
+def singular(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest singular value of a weight, as its spectral norm knows it.
+
+    In train mode a power iteration comes first, which ``norm`` keeps.
+
+    Args:
+        norm: torch's ``_SpectralNorm``, or this module's.
+        weight: What it divides.
+
+    Returns:
+        The left singular vector ``(O,)``, the right one in an order of its own, which :func:`slope` takes,
+        and the value, ``()``.
+    """
+    matrices, dim = _matrices(weight, norm.dim), norm.dim
+    v = _as_columns(norm._v, weight, dim)
+    if not norm.training:
+        u = norm._u.clone()
+        return u, v, u @ (matrices @ v[..., None]).sum(0)[:, 0]
+    for _ in range(norm.n_power_iterations):
+        u = F.normalize((matrices @ v[..., None]).sum(0)[:, 0], dim=0, eps=norm.eps)
+        v = u @ matrices
+        sigma = v.norm()
+        v = v / sigma.clamp(min=norm.eps)
+    norm._u.copy_(u)
+    norm._v.copy_(_as_vector(v, weight, dim))
+    return u, v, sigma
+
+
+def slope(gradient: Tensor, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, dim: int) -> Tensor:
+    """The gradient in a weight from that in the divided weight (Miyato et al. 2018, equation 12).
+
+    Args:
+        gradient: In the divided weight.
+        weight: Before it is divided.
+        u: As :func:`singular` gives it.
+        v: The same.
+        sigma: The same.
+        dim: Of the outputs.
+    """
+    order = torch.channels_last if _last(weight) else torch.contiguous_format
+    gradient = gradient.contiguous(memory_format=order)
+    share = torch.dot(_flat(gradient, weight), _flat(weight, weight)) / sigma.square()
+    found = gradient / sigma
+    _matrices(found, dim).addcmul_(u[:, None], (-share * v)[:, None])
+    return found
 
 
 class _Divided(Function):
@@ -72,18 +113,18 @@ class _Divided(Function):
             (found,) = as_written(
                 lambda w: w / ((u @ _matrices(w, dim)) * v).sum(), (weight,), gradient, (True,)
             )
-            return found, None, None, None, None
-        order = torch.channels_last if _last(weight) else torch.contiguous_format
-        gradient = gradient.contiguous(memory_format=order)
-        share = torch.dot(_flat(gradient, weight), _flat(weight, weight)) / sigma.square()
-        slope = gradient / sigma
-        _matrices(slope, dim).addcmul_(u[:, None], (-share * v)[:, None])
-        return slope, None, None, None, None
+        else:
+            found = slope(gradient, weight, u, v, sigma, dim)
+        return found, None, None, None, None
 
 
 def _last(weight: Tensor) -> bool:
     """It is stored with its channels last, and only so."""
-    return not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+    return (
+        weight.ndim == 4
+        and not weight.is_contiguous()
+        and weight.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _flat(x: Tensor, weight: Tensor) -> Tensor:

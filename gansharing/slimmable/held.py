@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
+
+from gansharing.networks.spectral_norm import singular, slope
 
 
 @contextmanager
@@ -44,44 +45,22 @@ def _norms(modules: Iterable[nn.Module]) -> Iterator[tuple[Any, Tensor]]:
 
 
 class _Held:
-    """W / (uᵀ W v) of one weight, with the derivative written out (Miyato et al. 2018, equation 12).
-
-    The matrix is a view whatever the weight's memory format; torch's own copies channels-last ones, for every
-    product with it, forth and back.
-    """
+    """One weight, divided."""
 
     def __init__(self, norm: Any, weight: Tensor) -> None:
         self.norm, self.weight = norm, weight
-        first = weight.movedim(norm.dim, 0)
-        self.order = sorted(range(1, first.ndim), key=lambda axis: -first.stride()[axis])
-        self.places = [0, *(self.order.index(axis) + 1 for axis in range(1, first.ndim))]
-        self.sizes = [first.shape[axis] for axis in (0, *self.order)]
         # In full precision also under autocast: a number by which all of a layer is divided.
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-            matrix = self._matrix(weight)
-            self.v = self._matrix(norm._v.view(1, *first.shape[1:]).movedim(0, norm.dim))[0]
-            if norm.training:
-                for _ in range(norm.n_power_iterations):
-                    norm._u.copy_(normalize(matrix @ self.v, dim=0, eps=norm.eps))
-                    self.v = normalize(norm._u @ matrix, dim=0, eps=norm.eps)
-                norm._v.copy_(self.v.view(1, *self.sizes[1:]).permute(self.places).flatten())
-            self.u = norm._u.clone()
-            self.sigma = self.u @ (matrix @ self.v)
-            self.leaf = (weight / self.sigma).requires_grad_(weight.requires_grad)
+            self.parts = singular(norm, weight)
+            self.leaf = (weight / self.parts[-1]).requires_grad_(weight.requires_grad)
         norm.forward = lambda _: self.leaf
-
-    def _matrix(self, weight: Tensor) -> Tensor:
-        return weight.movedim(self.norm.dim, 0).permute(0, *self.order).flatten(1)
 
     def release(self) -> None:
         del self.norm.forward  # the class's own comes back
 
     @torch.no_grad()
     def backward(self) -> None:
-        gradient = self.leaf.grad
-        if gradient is not None:
-            along = (gradient * self.leaf).sum()
-            matrix = self._matrix(gradient).addr_(self.u * -along, self.v).div_(self.sigma)
-            gradient = matrix.view(self.sizes).permute(self.places).movedim(0, self.norm.dim)
+        if self.leaf.grad is not None:
+            gradient = slope(self.leaf.grad, self.weight, *self.parts, self.norm.dim)
             self.weight.grad = gradient if self.weight.grad is None else self.weight.grad + gradient
         del self.leaf
