@@ -54,8 +54,8 @@ def stylegan2() -> Adversarial:
 
 
 # Of SNGAN and FastGAN. At five times the rate rounding grows by half in every step, in whatever layout, and
-# after 50 steps it hides what the layouts do. With Adam's usual eps it does so at once in biases before a batch
-# norm: their gradient is zero but for rounding, which Adam scales to whole steps.
+# after 50 steps it hides what the layouts do. With Adam's usual eps it does so at once in biases before a
+# batch norm: their gradient is zero but for rounding, which Adam scales to whole steps.
 CALM: Any = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), eps=1e-4)
 
 
