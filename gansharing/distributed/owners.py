@@ -83,12 +83,23 @@ class Owners:
         if self.layout.world == 1:
             return dict(mine)
         owned = {d: value for d, value in mine.items() if self.layout.ranks(d)[0] == self.rank}
+        if not everyone:
+            return self._collected(owned)
         parts: list[Any] = [{} for _ in range(self.layout.world)]
-        if everyone:
-            dist.all_gather_object(parts, owned)
-        else:
-            dist.gather_object(owned, parts if self.rank == 0 else None)
+        dist.all_gather_object(parts, owned)
         return {domain: value for part in parts for domain, value in part.items()}
+
+    def _collected(self, owned: dict[int, Any]) -> dict[int, Any]:
+        """All domains' on the first process, one after the other: it holds none of them twice."""
+        for domain in range(self.layout.domains):
+            owner = self.layout.ranks(domain)[0]
+            if owner == self.rank and owner != 0:
+                dist.send_object_list([owned[domain]], dst=0)
+            elif owner != 0 and self.rank == 0:
+                box: list[Any] = [None]
+                dist.recv_object_list(box, src=owner)
+                owned[domain] = box[0]
+        return owned if self.rank == 0 else {}
 
     def _reduce(self, parameters: Sequence[nn.Parameter], group: Any, name: str) -> None:
         if not parameters:
