@@ -283,10 +283,10 @@ def main(
         results[model]["together"] = statistics.median(together)
         print(
             f"{model}: four widths together {statistics.median(together):.2f}x the four trained separately "
-            f"({together[0]:.2f}-{together[-1]:.2f}); by products alone "
-            f"{count['ours'] / count['separate']:.2f}x, and {count['plain'] / count['ours']:.2f}x the original's "
-            "speed"
+            f"({together[0]:.2f}-{together[-1]:.2f})"
         )
+        shares = count["ours"] / count["separate"], count["plain"] / count["ours"]
+        print(f"{model}: by products alone {shares[0]:.2f}x, and {shares[1]:.2f}x the original's speed")
     if out:
         Path(out).write_text(json.dumps(results, indent=2) + "\n")
 
