@@ -52,7 +52,8 @@ class SpectralNorm(_SpectralNorm):
 def singular(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The largest singular value of a weight, as its spectral norm knows it.
 
-    In train mode a power iteration comes first, which ``norm`` keeps.
+    In train mode a power iteration comes first, which ``norm`` keeps. All is in full precision, also under
+    autocast: it is a number by which a whole layer is divided.
 
     Args:
         norm: torch's ``_SpectralNorm``, or this module's.
@@ -64,14 +65,15 @@ def singular(norm: Any, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     matrices, dim = _matrices(weight, norm.dim), norm.dim
     v = _as_columns(norm._v, weight, dim)
-    if not norm.training:
-        u = norm._u.clone()
-        return u, v, u @ (matrices @ v[..., None]).sum(0)[:, 0]
-    for _ in range(norm.n_power_iterations):
-        u = F.normalize((matrices @ v[..., None]).sum(0)[:, 0], dim=0, eps=norm.eps)
-        v = u @ matrices
-        sigma = v.norm()
-        v = v / sigma.clamp(min=norm.eps)
+    with torch.autocast(weight.device.type, enabled=False):
+        if not norm.training:
+            u = norm._u.clone()
+            return u, v, u @ (matrices @ v[..., None]).sum(0)[:, 0]
+        for _ in range(norm.n_power_iterations):
+            u = F.normalize((matrices @ v[..., None]).sum(0)[:, 0], dim=0, eps=norm.eps)
+            v = u @ matrices
+            sigma = v.norm()
+            v = v / sigma.clamp(min=norm.eps)
     norm._u.copy_(u)
     norm._v.copy_(_as_vector(v, weight, dim))
     return u, v, sigma

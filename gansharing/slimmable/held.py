@@ -49,8 +49,7 @@ class _Held:
 
     def __init__(self, norm: Any, weight: Tensor) -> None:
         self.norm, self.weight = norm, weight
-        # In full precision also under autocast: a number by which all of a layer is divided.
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+        with torch.no_grad():
             self.parts = singular(norm, weight)
             self.leaf = (weight / self.parts[-1]).requires_grad_(weight.requires_grad)
         norm.forward = lambda _: self.leaf
