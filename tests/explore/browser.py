@@ -100,6 +100,7 @@ class Visitor:
     def tab(self, name: str) -> None:
         """Open a tab."""
         self.page.get_by_role("tab", name=name).click()
+        self.page.wait_for_timeout(500)  # its parts are made when it is first opened, and deaf until then
 
     def number(self, name: str, value: str) -> None:
         """Write into a number's or a slider's box and leave it."""
@@ -108,8 +109,10 @@ class Visitor:
         box.press("Tab")
 
     def text(self, name: str, value: str) -> None:
-        """Write into a box of text."""
-        self.page.locator(f"#{name} textarea, #{name} input").first.fill(value)
+        """Write into a box of text and leave it."""
+        box = self.page.locator(f"#{name} textarea, #{name} input").first
+        box.fill(value)
+        box.press("Tab")
 
     def choose(self, name: str, value: str) -> None:
         """Take an entry of a menu."""
