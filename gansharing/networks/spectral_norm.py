@@ -83,8 +83,8 @@ def slope(gradient: Tensor, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor,
     """The gradient in a weight from that in the divided weight (Miyato et al. 2018, equation 12).
 
     Args:
-        gradient: In the divided weight.
-        weight: Before it is divided.
+        gradient: In the divided weight, of its shape, which is returned too.
+        weight: Before it is divided; ``(O, I, K, K)``, ``(I, O, K, K)`` or ``(O, I)``.
         u: As :func:`singular` gives it.
         v: The same.
         sigma: The same.

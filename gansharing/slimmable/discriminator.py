@@ -162,6 +162,10 @@ def turns(
 ) -> tuple[list[nn.Module], list[tuple[list[nn.Module], list[float]]]]:
     """What of a discriminator is needed when, if it judges ``widths`` one after the other.
 
+    Args:
+        discriminator: Any; but for a :class:`PerWidthDiscriminator` all of it judges all widths.
+        widths: In their order, each in (0, 1].
+
     Returns:
         The modules that judge more than one width, and for each run of widths that the same stages judge the
         modules that judge these alone, with the widths.
