@@ -11,6 +11,7 @@ rounding alone grows to, which says whether a difference is the layout's doing.
 import json  # noqa: I001
 import tempfile
 from collections import defaultdict
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -49,14 +50,13 @@ class Recorder(Callback):
             )
 
     def keep(self, setup: Any, player: str, names: list[str], parameters: list[Tensor]) -> None:
-        """Keep the gradients that a step is taken with."""
+        """Keep the gradients that a step is taken with, by each parameter's own steps."""
         if setup.trainer.global_step == 0:
-            made = sum(key.startswith(f"gradient/{player}") and key.endswith(names[0]) for key in self.found)
             for name, parameter in zip(names, parameters, strict=True):
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                self.found[f"gradient/{player}{made}/{name}"] = gradient.clone(
-                    memory_format=torch.contiguous_format
-                )
+                if parameter.grad is None:
+                    continue
+                keys = (f"gradient/{player}{step}/{name}" for step in count())
+                self.found[next(key for key in keys if key not in self.found)] = kept(parameter.grad)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         """Keep what the cheapest batch with a generator step sent."""

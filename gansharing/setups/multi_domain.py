@@ -278,46 +278,56 @@ class MultiDomain(GenerativeSetup):
         return losses
 
     def _discriminator_step(self, parts: dict[str, Parts], losses: dict[str, Tensor]) -> None:
-        optimizer = self._raw_optimizer(1)
+        # Discriminators with nothing in common step one by one: the gradients of one are held at a time.
+        alone = not self._shared("discriminator")
+        for numbers in [[number] for number in self.mine] if alone else [self.mine]:
+            self._step_discriminators(numbers, parts, losses)
+
+    def _step_discriminators(
+        self, numbers: Sequence[int], parts: dict[str, Parts], losses: dict[str, Tensor]
+    ) -> None:
+        optimizer = self._raw_optimizer(1)  # passes over the parameters of others, which have no gradients
         optimizer.zero_grad()
         fakes: dict[tuple[str, int], Any] = {}
-        for turn in self._turns(parts, _DISCRIMINATOR):
+        for turn in self._turns(parts, _DISCRIMINATOR, numbers):
             found, made = turn.game._discriminator_gradients(turn.real, turn.labels, turn.latent)
             fakes[turn.name, turn.at] = made
             self._note(losses, turn.name, found)
-        self._step_aside(optimizer, "discriminator")
-        optimizer.zero_grad()  # gradients of all domains: the other player's step has their memory
+        self._step_aside(optimizer, "discriminator", numbers)
+        optimizer.zero_grad()  # the next step has their memory
         if after_main_step(self._first.regularizers, self.batches):
-            for turn in self._turns(parts, _DISCRIMINATOR_PENALTY):
+            for turn in self._turns(parts, _DISCRIMINATOR_PENALTY, numbers):
                 found = {}
                 due = after_main_step(turn.game.regularizers, self.batches)
                 made = fakes[turn.name, turn.at]
                 turn.game._discriminator_penalties(due, found, turn.real, turn.labels, made)
                 self._note(losses, turn.name, found)
-            self._step_aside(optimizer, "discriminator")
+            self._step_aside(optimizer, "discriminator", numbers)
             optimizer.zero_grad()
 
     def _generator_step(self, parts: dict[str, Parts], losses: dict[str, Tensor]) -> None:
         optimizer, step = self.optimizers()[0], self.trainer.global_step  # type: ignore[index]
         optimizer.zero_grad()
-        for turn in self._turns(parts, _GENERATOR):
+        for turn in self._turns(parts, _GENERATOR, self.mine):
             found = turn.game._generator_gradients(turn.real, turn.labels, turn.latent)
             self._note(losses, turn.name, found)
-        self._reduce("generator")
+        self._reduce("generator", self.mine)
         optimizer.step()
         optimizer.zero_grad()
         if after_main_step(self._first.generator_regularizers, step):
-            for turn in self._turns(parts, _GENERATOR_PENALTY):
+            for turn in self._turns(parts, _GENERATOR_PENALTY, self.mine):
                 found = {}
                 due = after_main_step(turn.game.generator_regularizers, step)
                 turn.game._generator_penalties(due, found, turn.real, turn.labels)
                 self._note(losses, turn.name, found)
-            self._step_aside(self._raw_optimizer(0), "generator")
+            self._step_aside(self._raw_optimizer(0), "generator", self.mine)
             optimizer.zero_grad()
 
-    def _turns(self, parts: dict[str, Parts], phase: int) -> Iterator[_Turn]:
-        """Every part of every domain's batch in this process, each with its own random stream and buffers."""
-        for number, (name, game) in zip(self.mine, self.games.items(), strict=True):
+    def _turns(self, parts: dict[str, Parts], phase: int, numbers: Sequence[int]) -> Iterator[_Turn]:
+        """Every part of these domains' batches, each with its own random stream and buffers."""
+        for number in numbers:
+            name = self.domains[number]
+            game = self.games[name]
             for at, (real, labels) in enumerate(parts[name]):
                 part = self.owners.layout.replica(self.global_rank) * self.accumulate + at
                 with self._replicas[name].turn(at), self._randomness(number, part, phase):
@@ -364,20 +374,20 @@ class MultiDomain(GenerativeSetup):
     def _judges(self) -> nn.ModuleList:
         return nn.ModuleList([game._judge() for game in self.games.values()])
 
-    def _reduce(self, part: str) -> None:
+    def _reduce(self, part: str, numbers: Sequence[int]) -> None:
         count = sum(self.weights.values()) if self.reduction == "mean" else 1
         self.owners.reduce_shared(
             self._shared(part), 1 / (count * self.owners.layout.replicas * self.accumulate)
         )
-        for number, game in zip(self.mine, self.games.values(), strict=True):
-            own = self._own(game, part)
+        for number in numbers:
+            own = self._own(self.games[self.domains[number]], part)
             if self.accumulate > 1:
                 torch._foreach_div_([p.grad for p in own if p.grad is not None], float(self.accumulate))
             self.owners.average_domain(number, own)
 
-    def _step_aside(self, optimizer: Optimizer, part: str) -> None:
+    def _step_aside(self, optimizer: Optimizer, part: str, numbers: Sequence[int]) -> None:
         """Step through the strategy (precision, scaling) but beside Lightning's step counter."""
-        self._reduce(part)
+        self._reduce(part, numbers)
         self.trainer.strategy.optimizer_step(optimizer, closure=lambda: None, model=self)
 
     def _finish(self, count: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -141,6 +142,30 @@ def test_shared_weights_are_one_and_own_weights_part(tmp_path: Path) -> None:
     assert not torch.equal(*(s.domain_buffers["blocks.0.norm.running_mean"] for s in (first, second)))
     whole = first.domain_size * len(NAMES) + first.shared_size
     assert sum(p.numel() for p in setup.generator.parameters()) == whole
+
+
+@pytest.mark.parametrize(
+    ("sharing", "together"), [(Full(), 1), (LayerWise(["to_score"]), len(NAMES))], ids=["own", "trunk"]
+)
+def test_gradients_of_one_discriminator_are_held_at_a_time(
+    tmp_path: Path, sharing: Any, together: int
+) -> None:
+    class Count(Callback):
+        held: list[int] = []
+
+        def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+            trainer.optimizers[1].register_step_pre_hook(lambda *_: self.held.append(self.count(pl_module)))
+
+        def count(self, setup: MultiDomain) -> int:
+            own = [split_of(each.discriminator).domain.values() for each in setup.games.values()]
+            return sum(any(tensor.grad is not None for tensor in tensors) for tensors in own)
+
+    torch.manual_seed(5)
+    setup = MultiDomain(game(), NAMES, WidthWise(0.4), sharing_discriminator=sharing)
+    count = Count()
+    quiet_trainer(tmp_path, max_steps=STEPS, callbacks=[count]).fit(setup, Loader())
+    steps = STEPS + 2  # R1 is due at the first and the third
+    assert count.held == [together] * (steps * len(NAMES) // together)
 
 
 def test_a_trunk_of_the_discriminator_with_a_head_for_each_domain(tmp_path: Path) -> None:
