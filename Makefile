@@ -67,7 +67,7 @@ bench: $(READY)  ## Run every benchmark; results in runs/benchmarks/*.json
 
 reproduce: $(READY)  ## A paper's table: TABLE=width_wise-1 SCALE=mini|full PATHS=... OPTIONS=...; every miniature
 	$(BIN)/python experiments/reproduce.py $(if $(TABLE),--table '$(TABLE)') --scale '$(or $(SCALE),mini)' \
-	  --paths '$(PATHS)' --options '$(OPTIONS)'
+	  --paths '$(PATHS)' --options '$(OPTIONS)' --at_once '$(or $(AT_ONCE),1)'
 
 docs: $(READY)  ## The documentation as a site in build/site, without the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

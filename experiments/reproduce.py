@@ -4,6 +4,7 @@ Every table is made of runs; finished ones are kept and stopped ones resumed, so
 interrupted at will::
 
     make reproduce                                     # every miniature, one after the other: hours on a CPU
+    make reproduce AT_ONCE=2 OPTIONS="--parallel 1"    # two at a time, each training one network at a time
     make reproduce TABLE=width_wise-1
     make reproduce TABLE=fastgan-2 SCALE=full PATHS="obama=/data/obama" OPTIONS="--trainer.devices 1"
 
@@ -16,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -187,6 +189,7 @@ def main(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     runs: Path = Path("runs"),
     results: Path = Path("docs/results"),
+    at_once: int = 1,
 ) -> None:
     """Reproduce a table, or all of them.
 
@@ -198,6 +201,7 @@ def main(
         seeds: Seeds at full scale.
         runs: Where runs are kept.
         results: Where documents go.
+        at_once: Miniatures at the same time, each with runs of its own at the same time (its --parallel).
     """
     if table is not None:
         check_choice("table", table, TABLES)
@@ -206,14 +210,25 @@ def main(
     more = shlex.split(options)
     given = dict(word.partition("=")[::2] for word in shlex.split(paths))
     chosen = [table] if table else list(TABLES)
-    for number, name in enumerate(chosen, start=1):
+
+    def work(numbered: tuple[int, str]) -> str | None:
+        number, name = numbered
         started = time.monotonic()
         print(f"== {name} ({number} of {len(chosen)}), {scale}", flush=True)
-        if scale == "mini":
-            miniature(name, runs, results, more)
-        else:
-            full(name, given, runs, results, more, seeds)
+        try:
+            if scale == "mini":
+                miniature(name, runs, results, more)
+            else:
+                full(name, given, runs, results, more, seeds)
+        except UserError as error:
+            return str(error)
         print(f"== {name}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
+        return None
+
+    with ThreadPoolExecutor(at_once) as pool:
+        failed = [said for said in pool.map(work, enumerate(chosen, start=1)) if said is not None]
+    if failed:
+        raise UserError("; ".join(failed))
 
 
 if __name__ == "__main__":
