@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import ModuleType
 
 import pytest
@@ -55,6 +56,21 @@ def test_every_paper_is_reproduced(script: ModuleType) -> None:
 def test_what_is_missing_is_said(script: ModuleType, options: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         script.main(**options)
+
+
+@pytest.mark.timeout(400)
+def test_one_that_fails_does_not_keep_the_others_from_running(script: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        script.main(options="--no_such_option 1", runs=tmp_path, results=tmp_path, at_once=2)
+    assert str(error.value).count("goes on where it did") == len(script.TABLES)
+
+
+@pytest.mark.timeout(400)
+def test_a_run_that_fails_says_why_in_its_log(script: ModuleType, tmp_path: Path) -> None:
+    options = ["--trainer.no_such_option", "1"]
+    with pytest.raises(CalledProcessError):
+        script.train([HERE / "demo.yaml"], 0, tmp_path / "run", options, 1)
+    assert "no_such_option" in (tmp_path / "run" / "output.log").read_text()
 
 
 @pytest.fixture
