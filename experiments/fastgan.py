@@ -197,7 +197,7 @@ def main(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     only: list[str] | None = None,
     images: int = 100,
-    steps: int = 800,
+    steps: int = 600,
     seek_steps: int = 50,
     options: str = "",
     parallel: int = 2,
