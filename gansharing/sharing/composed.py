@@ -1,7 +1,7 @@
 """Weights that are put together from parts, and the functions of torch that keep them apart."""
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -36,9 +36,44 @@ class Composed(torch.Tensor):
         raise TypeError(f"{type(self).__name__} does not define first")
 
     @classmethod
+    def handle(cls, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Compute a function of torch that asks for more than shape, type and place."""
+        raise TypeError(f"{cls.__name__} does not define handle")
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer what asks for shape, type or place; leave the rest to :meth:`handle`."""
+        kwargs = kwargs or {}
+        if asks_for_metadata(func):
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **kwargs)
+        return cls.handle(func, args, kwargs)
+
+    @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Refuse what reached torch's kernels unrouted."""
         raise RuntimeError(f"{func} cannot be computed of a weight in parts")
+
+
+class Convolution(NamedTuple):
+    """What ``F.conv2d`` takes behind the bias, in its order."""
+
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+
+
+class Transposed(NamedTuple):
+    """What ``F.conv_transpose2d`` takes behind the bias, in its order."""
+
+    stride: Any = 1
+    padding: Any = 0
+    output_padding: Any = 0
+    groups: int = 1
+    dilation: Any = 1
 
 
 _TENSOR_VALUED = {"T", "mT", "H", "mH", "data", "real", "imag", "grad"}

@@ -10,6 +10,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gansharing.networks.winograd import conv3x3
+from gansharing.sharing.composed import Convolution, Transposed
 from gansharing.sharing.segments import RULES, Parts, Piece, every, first
 
 Op = Callable[[Tensor, Tensor], Tensor]
@@ -143,45 +144,30 @@ def _conv3x3(x: Any, weight: Any, whole: Any = None) -> Any:
     return _product(op, x, weight, 1, x.shape[2] * x.shape[3])
 
 
-def _conv2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Any:
-    if not _is_layer(input, weight, 4) or groups != 1:
+def _conv2d(input: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
+    options = Convolution(*args, **kwargs)
+    if not _is_layer(input, weight, 4) or options.groups != 1:
         return NotImplemented
 
     def op(x: Tensor, w: Tensor) -> Tensor:
-        return F.conv2d(x, w, None, stride, padding, dilation)
+        return F.conv2d(x, w, None, *options)
 
     return _with_bias(_product(op, input, weight, 1, input.shape[2] * input.shape[3]), bias, (-1, 1, 1))
 
 
-def _conv_transpose2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    if not _is_layer(input, weight, 4) or groups != 1:
+def _conv_transpose2d(input: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
+    options = Transposed(*args, **kwargs)
+    if not _is_layer(input, weight, 4) or options.groups != 1:
         return NotImplemented
 
-    step, margin, more, spacing = (_pair(v) for v in (stride, padding, output_padding, dilation))
-    size, kernel = input.shape[2:], weight.shape[2:]
+    step, margin, more = (_pair(v) for v in options[:3])
+    spacing, size, kernel = _pair(options.dilation), input.shape[2:], weight.shape[2:]
     out = [
         (size[d] - 1) * step[d] - 2 * margin[d] + spacing[d] * (kernel[d] - 1) + more[d] + 1 for d in (0, 1)
     ]
 
     def op(x: Tensor, w: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, w, None, stride, padding, output_padding, 1, dilation)
+        return F.conv_transpose2d(x, w, None, *options)
 
     cast = torch.is_autocast_enabled(input.device.type)  # casts whole layers, not the products they are of
     split = (

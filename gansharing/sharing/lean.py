@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from gansharing.networks.winograd import conv3x3
-from gansharing.sharing.composed import KEEPING, Composed, asks_for_metadata, replaced
+from gansharing.sharing.composed import KEEPING, Composed, Convolution, Transposed, replaced
 
 
 class Halves(Composed):
@@ -52,14 +52,8 @@ class Halves(Composed):
         return torch.cat([self.domain, self.shared], self.axis)
 
     @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def handle(cls, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """By its rule, or else on the ordinary tensor."""
-        kwargs = kwargs or {}
-        if asks_for_metadata(func):
-            with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **kwargs)
         rule = _RULES.get(func)
         result = NotImplemented if rule is None else rule(*args, **kwargs)
         if result is not NotImplemented:
@@ -144,42 +138,30 @@ def _conv3x3(x: Any, weight: Any, whole: Any = None) -> Any:
     return _apply(_CONV3X3, 1, x, weight)
 
 
-def _conv2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Any:
-    if groups != 1 or isinstance(padding, str):
+def _conv2d(input: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
+    options = Convolution(*args, **kwargs)
+    if options.groups != 1 or isinstance(options.padding, str):
         return NotImplemented
 
     def output(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        return F.conv2d(x, w, b, stride, padding, dilation)
+        return F.conv2d(x, w, b, *options)
 
-    return _apply(_convolution(output, stride, padding, dilation), 1, input, weight, bias)
+    layer = _convolution(output, options.stride, options.padding, options.dilation)
+    return _apply(layer, 1, input, weight, bias)
 
 
-def _conv_transpose2d(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Any:
-    if groups != 1:
+def _conv_transpose2d(input: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
+    options = Transposed(*args, **kwargs)
+    if options.groups != 1:
         return NotImplemented
 
     def output(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        return F.conv_transpose2d(x, w, b, stride, padding, output_padding, 1, dilation)
+        return F.conv_transpose2d(x, w, b, *options)
 
-    layer = _convolution(output, stride, padding, dilation, output_padding, transposed=True)
-    return _apply(layer, 0, input, weight, bias)
+    stride, padding, extra, _, dilation = options
+    return _apply(
+        _convolution(output, stride, padding, dilation, extra, transposed=True), 0, input, weight, bias
+    )
 
 
 _RULES: dict[Any, Callable[..., Any]] = KEEPING | {

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gansharing.sharing.composed import KEEPING, Composed, asks_for_metadata, leaves, replaced
+from gansharing.sharing.composed import KEEPING, Composed, leaves, replaced
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,8 @@ class Parts(Composed):
         return Parts(kept, self.axis, self.segments)
 
     @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def handle(cls, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Route a function of torch: by its rule, or per domain, or per sample."""
-        kwargs = kwargs or {}
-        if asks_for_metadata(func):
-            with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name.endswith("_") and not name.endswith("__") and args and isinstance(args[0], Parts):
             raise RuntimeError(f"{name} would write into the weights of a domain that is being served")
