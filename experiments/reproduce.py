@@ -111,7 +111,11 @@ TABLES = {
                 "--configs",
                 str([str(HERE / f"spectral_style/{name}.yaml") for name in _SPECTRAL]),
             ),
-            *("--options", f"{_SIZES} --trainer.max_epochs 10 --trainer.check_val_every_n_epoch 5"),
+            *(
+                "--options",
+                f"{_SIZES} --trainer.max_epochs 8 --trainer.check_val_every_n_epoch 4 "
+                "--scores.num_samples 1000 --scores.untrained false",
+            ),
             *("--parallel", "2", "--threads", "1"),
         ],
         {name: [f"spectral_style/{name}"] for name in _SPECTRAL},
