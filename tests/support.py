@@ -1,6 +1,11 @@
 """Small stand-ins for data, shared by tests of the training code."""
 
+import importlib
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -8,6 +13,18 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from gansharing.checkpoints import AtomicCheckpointIO
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@contextmanager
+def experiment(name: str) -> Iterator[ModuleType]:
+    """A script of experiments; inside, it and the processes that it starts find the others beside it."""
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
 
 
 class FixedBatches:

@@ -1,49 +1,32 @@
 """The AdaFM miniature's command, shrunk, and that its tables say what the runs found."""
 
 import csv
-import importlib.util
 import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from gansharing.checkpoints import load
-from tests.cli.program import run, write_images
+from tests.cli.program import write_images
+from tests.support import experiment
 
 ROOT = Path(__file__).parents[1] / "experiments"
-_RUN = subprocess.run
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(ROOT))
-    try:
-        spec = importlib.util.spec_from_file_location("adafm_mini", ROOT / "adafm.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT))
-    return module
-
-
-def in_this_process(command: list[str], **options: Any) -> Any:
-    """What ``subprocess.run`` does with the program, without the seconds that a process takes to start."""
-    if command[1:3] != ["-m", "gansharing"]:
-        return _RUN(command, **options)  # git, for the commit that a run notes
-    done = run(*command[3:])
-    assert done.code == 0, done.err
-    return None
+def script() -> Iterator[ModuleType]:
+    with experiment("adafm") as module:
+        yield module
 
 
 def test_methods_of_every_kind_train_on_both_targets(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", in_this_process)
     monkeypatch.setattr(sys, "argv", ["adafm.py"])
     photos = write_images(tmp_path / "photos", count=12)
     small = "--scores.num_samples=12 --scores.untrained=false --diversity.num_samples=11 --grids.rows=1"
@@ -98,17 +81,10 @@ def test_the_table_and_the_claims(script: ModuleType) -> None:
     assert len({line.count("|") for line in lines[2:7]}) == 1
 
 
-def test_a_diverged_run_has_failed_and_another_error_stops(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = ["gansharing: error: training has diverged at step 50", "gansharing: error: no such file"]
-
-    def fail(command: list[str], stdout: Any, **options: Any) -> None:
-        stdout.write(said[0].encode())
-        raise subprocess.CalledProcessError(2, command)
-
-    monkeypatch.setattr(subprocess, "run", fail)
-    assert script.train_or_fail([], 0, tmp_path / "a", [], 1) is None
-    del said[0]
-    with pytest.raises(subprocess.CalledProcessError):
-        script.train_or_fail([], 0, tmp_path / "b", [], 1)
+def test_a_diverged_run_has_failed_and_another_error_stops(script: ModuleType, tmp_path: Path) -> None:
+    wrong = ["--trainer.no_such_option", "1"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "output.log").write_text("gansharing: error: training has diverged at step 50\n")
+    assert script.train_or_fail([], 0, tmp_path / "a", wrong, 1) is None
+    with pytest.raises(CalledProcessError):
+        script.train_or_fail([], 0, tmp_path / "b", wrong, 1)

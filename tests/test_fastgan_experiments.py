@@ -1,10 +1,10 @@
 """FastGAN's experiments: the miniature's command, and every file of its tables."""
 
 import csv
-import importlib.util
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 from gansharing.checkpoints import save_network
 from gansharing.networks import StyleGAN2Discriminator, StyleGAN2Generator
 from tests.cli.program import run
+from tests.support import experiment
 
 ROOT = Path(__file__).parents[1] / "experiments"
 SMALL = (
@@ -26,16 +27,9 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(ROOT))
-    try:
-        spec = importlib.util.spec_from_file_location("fastgan_miniature", ROOT / "fastgan.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT))
-    return module
+def script() -> Iterator[ModuleType]:
+    with experiment("fastgan") as module:
+        yield module
 
 
 def test_the_miniature_trains_seeks_and_draws(

@@ -1,9 +1,8 @@
 """The multi-domain miniature's command, shrunk, and that its tables say what the runs found."""
 
 import csv
-import importlib.util
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,39 +11,22 @@ import pytest
 from PIL import Image
 
 from gansharing.networks import StarGANv2Generator, StarGANv2Mapping
-from tests.cli.program import run, write_images
+from tests.cli.program import write_images
+from tests.support import experiment
 
 ROOT = Path(__file__).parents[1] / "experiments"
 NAMES = ["fluent", "noto", "openmoji", "twemoji"]
-_RUN = subprocess.run
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(ROOT))
-    try:
-        spec = importlib.util.spec_from_file_location("multi_domain_mini", ROOT / "multi_domain.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT))
-    return module
-
-
-def in_this_process(command: list[str], **options: Any) -> Any:
-    """What ``subprocess.run`` does with the program, without the seconds that a process takes to start."""
-    if command[1:3] != ["-m", "gansharing"]:
-        return _RUN(command, **options)  # git, for the commit that a run notes
-    done = run(*command[3:])
-    assert done.code == 0, done.err
-    return None
+def script() -> Iterator[ModuleType]:
+    with experiment("multi_domain") as module:
+        yield module
 
 
 def test_every_kind_of_sharing_trains_in_four_domains(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", in_this_process)
     monkeypatch.setattr(sys, "argv", ["multi_domain.py"])
     for number, name in enumerate(NAMES):
         write_images(tmp_path / "emoji4" / name, count=8 + number)

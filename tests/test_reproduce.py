@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -13,17 +12,15 @@ import yaml
 
 from gansharing.errors import UserError
 from tests.cli.program import write_images
+from tests.support import experiment
 
 HERE = Path(__file__).parents[1] / "experiments"
 
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(HERE))
-    import reproduce
-
-    yield reproduce
-    sys.path.remove(str(HERE))
+    with experiment("reproduce") as module:
+        yield module
 
 
 def test_every_table_is_made_of_files_that_exist(script: ModuleType) -> None:

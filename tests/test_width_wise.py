@@ -1,10 +1,10 @@
 """The width-wise experiments: Table 1's files on a small source, and the miniature's command."""
 
 import csv
-import importlib.util
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from gansharing.checkpoints import save_network
 from gansharing.networks import StyleGAN2Discriminator, StyleGAN2Generator
 from gansharing.sharing import LayerWise, LowRank, WidthWise
 from tests.cli.program import run, write_images
+from tests.support import experiment
 
 ROOT = Path(__file__).parents[1] / "experiments"
 FILES = ROOT / "width_wise"
@@ -72,17 +73,9 @@ def test_a_cell_of_table_1_starts(
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    sys.path.insert(0, str(ROOT))
-    try:
-        spec = importlib.util.spec_from_file_location("width_wise", ROOT / "width_wise.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["width_wise"] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(ROOT))
-    return module
+def script() -> Iterator[ModuleType]:
+    with experiment("width_wise") as module:
+        yield module
 
 
 @pytest.mark.parametrize("name", ["mini", "64px"])
