@@ -15,8 +15,6 @@ from gansharing.checkpoints import load
 from tests.cli.program import write_images
 from tests.support import experiment
 
-ROOT = Path(__file__).parents[1] / "experiments"
-
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:

@@ -14,7 +14,6 @@ from gansharing.networks import StarGANv2Generator, StarGANv2Mapping
 from tests.cli.program import write_images
 from tests.support import experiment
 
-ROOT = Path(__file__).parents[1] / "experiments"
 NAMES = ["fluent", "noto", "openmoji", "twemoji"]
 
 

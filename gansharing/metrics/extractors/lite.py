@@ -14,7 +14,7 @@ from gansharing.metrics.extractors.weights import fill, read_state
 class LiteExtractor(FeatureExtractor):
     """EfficientNet-Lite0 (Apache-2.0), 1280 features, 1000 logits.
 
-    Inputs are 112 px by default, a quarter of the pixels it was trained with: 3-5 ms an image on one CPU
+    Inputs are 112 px by default, a quarter of the pixels it was trained with: about 5 ms an image on one CPU
     core, and blur, noise, mode collapse and style changes are still ranked as people rank them. Its
     scores are no substitute for Inception's and carry the suffix ``_lite``.
     """
@@ -48,7 +48,7 @@ class LiteExtractor(FeatureExtractor):
 
 
 def _fold(network: Any) -> None:
-    """Put what follows and precedes convolutions into their weights: the same function in half the time."""
+    """Put what follows and precedes convolutions into their weights: the same function in fewer passes."""
     pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
     for block in network._blocks:
         names = ("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")
