@@ -51,8 +51,8 @@ _CALLBACKS = {
     "throughput": cb.Throughput,
     "progress": cb.Progress,
     "best": cb.BestCheckpoint,
-    "resume": cb.Resumable,
     "report": cb.Report,
+    "resume": cb.Resumable,
 }
 
 _WITHOUT_OPTIONS = [key for key, callback in _CALLBACKS.items() if not inspect.signature(callback).parameters]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint
 
 from gansharing.callbacks.diversity import Diversity
 from gansharing.callbacks.loggers import log_artifact, log_image
@@ -24,10 +24,11 @@ from gansharing.visual import curves, read_metrics
 _PACKAGES = ("torch", "lightning", "torchmetrics", "torch-fidelity", "kornia", "numpy", "pillow")
 
 
-class Report(Callback):
+class Report(Checkpoint):
     """Write ``results.json`` and ``curves.png`` into the run's folder after every validation and at the end.
 
-    The wall time and the score history continue over resumes.
+    The wall time and the score history continue over resumes. A ``Checkpoint`` to Lightning, listed behind
+    :class:`BestCheckpoint`: a score that is in the report has had its consequences.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Report(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock; write the first results, those of the untrained network."""
+        self._recall(Path(trainer.default_root_dir) / "results.json", trainer.global_step)
         self._started = time.monotonic()
         self._write(trainer, pl_module, "running")
 
@@ -73,6 +75,13 @@ class Report(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the wall time."""
         self._seconds_before = state_dict["seconds"]
+
+    def _recall(self, results: Path, step: int) -> None:
+        # What followed the last checkpoint, a validation as a rule, is in the report only.
+        with suppress(OSError, ValueError):
+            written = json.loads(results.read_text())
+            if written["steps"] == step > 0:
+                self._seconds_before = max(self._seconds_before, written["wall_seconds"])
 
     def _write(self, trainer: Trainer, pl_module: Any, status: str) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]

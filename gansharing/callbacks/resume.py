@@ -13,6 +13,7 @@ import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from gansharing.callbacks.scores import Scores
 from gansharing.errors import UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -26,13 +27,14 @@ class Resumable(Checkpoint):
     """Write ``checkpoints/last.ckpt`` so that a run resumed from it equals the uninterrupted one.
 
     The checkpoint is taken at the end of a batch, after every other callback has seen it, and carries the
-    random states of all processes. Validation cannot disturb the training's random stream: the states are
-    set back after it. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 (a scheduler's warning, see docs/slurm.md) set a
-    flag; the checkpoint is written at the end of the batch and the program exits with status 128 + signal.
-    A second signal interrupts at once; then, as after SIGKILL, the run resumes from the last checkpoint on
-    disk. A SIGUSR1 that was blocked before the program started is held until training is ready for it. A
-    loss or a weight that is not finite stops the run, named with its step, before it can overwrite a good
-    checkpoint.
+    random states of all processes. It precedes the validation of its own step: a run that was stopped between
+    the two makes up for it when it resumes, after the last step too. Validation cannot disturb the training's
+    random stream: the states are set back after it. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 (a scheduler's
+    warning, see docs/slurm.md) set a flag; the checkpoint is written at the end of the batch and the program
+    exits with status 128 + signal. A second signal interrupts at once; then, as after SIGKILL, the run
+    resumes from the last checkpoint on disk. A SIGUSR1 that was blocked before the program started is held
+    until training is ready for it. A loss or a weight that is not finite stops the run, named with its step,
+    before it can overwrite a good checkpoint.
 
     Args:
         every_n_steps: Interval in generator steps. The last step always writes one.
@@ -48,6 +50,8 @@ class Resumable(Checkpoint):
         self._previous: dict[int, Any] = {}
         self._mask: set[int] = set()
         self._restored: dict[str, Any] | None = None
+        self._owed = False
+        self._max_steps: int | None = None
         self._before_validation: dict[str, Any] = {}
 
     @staticmethod
@@ -58,12 +62,13 @@ class Resumable(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the random states of every process, in the order of ranks."""
+        """Add the random states of every process, in the order of ranks; say whether a validation follows."""
         states: list[Any] = [random_state()]
         if trainer.world_size > 1:
             states = [None] * trainer.world_size
             dist.all_gather_object(states, random_state())
         checkpoint["random_states"] = states
+        checkpoint["owes_validation"] = self._owed
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -72,13 +77,27 @@ class Resumable(Checkpoint):
         states = checkpoint.get("random_states", [])
         if trainer.global_rank < len(states):
             self._restored = states[trainer.global_rank]
+        self._owed = checkpoint.get("owes_validation", False)
+        if 0 < trainer.max_steps <= checkpoint["global_step"]:
+            # Lightning would leave before the first hook: no validation, and no end that callbacks see.
+            self._max_steps = trainer.max_steps
+            trainer.fit_loop.epoch_loop.max_steps = checkpoint["global_step"] + 1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random state and stand by for signals."""
+        """Restore the random state, stand by for signals, make up for a validation that a stop cut off."""
         if self._restored is not None:
             set_random_state(self._restored)
             self._restored = None
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps = self._max_steps
+            self._max_steps = None
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._take_signals()
+        if self._owed and not trainer.strategy.broadcast(_is_scored(trainer)):
+            _validate(trainer)
+        self._owed = False
+
+    def _take_signals(self) -> None:
         try:
             for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._on_signal)
@@ -98,6 +117,7 @@ class Resumable(Checkpoint):
         stop = self._stop_requested(trainer)
         if stop or self._due(trainer):
             self._refuse_nan(trainer, pl_module, outputs)
+            self._owed = _owes_validation(trainer)
             trainer.save_checkpoint(self.path(trainer))
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if stop:
@@ -158,6 +178,27 @@ class Resumable(Checkpoint):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+
+
+def _owes_validation(trainer: Trainer) -> bool:
+    """Whether Lightning's epoch loop validates after the batch that ends now."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+
+
+def _is_scored(trainer: Trainer) -> bool:
+    """Whether the report, which is written after everything else that a validation leaves, has this step."""
+    scores = (c for c in trainer.callbacks if isinstance(c, Scores))  # type: ignore[attr-defined]
+    return any(entry["step"] == trainer.global_step for callback in scores for entry in callback.history)
+
+
+def _validate(trainer: Trainer) -> None:
+    """As Lightning's epoch loop does between two batches."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True
 
 
 def random_state() -> dict[str, Any]:

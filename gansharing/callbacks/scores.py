@@ -53,6 +53,7 @@ class Scores(Validated):
         self.metrics, self.bootstrap = tuple(metrics), bootstrap
         self.num_samples, self.untrained = num_samples, untrained
         self.history: list[dict[str, float]] = []
+        self._protocol: dict[str, Any] = {}
         self._suite: ScoreSuite | None = None
         self._widths: WidthSuites | None = None
         self._domains: DomainSuites | None = None
@@ -69,7 +70,7 @@ class Scores(Validated):
 
     def protocol(self) -> dict[str, Any]:
         """How the scores were taken; empty before the first validation."""
-        return self._suite.protocol() if self._suite is not None else {}
+        return self._protocol
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Ask the setup for :attr:`num_samples` images a validation, and load the extractor.
@@ -150,10 +151,11 @@ class Scores(Validated):
         # A checkpoint is taken before the validation of its own step: that score is in the report only.
         known = {entry["step"] for entry in self.history}
         with suppress(OSError, ValueError):
-            written = json.loads(results.read_text())["history"]
+            written = json.loads(results.read_text())
             self.history += [
-                entry for entry in written if entry["step"] <= step and entry["step"] not in known
+                entry for entry in written["history"] if entry["step"] <= step and entry["step"] not in known
             ]
+            self._protocol = self._protocol or written["protocol"]
         self.history.sort(key=lambda entry: entry["step"])
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -182,15 +184,17 @@ class Scores(Validated):
 
     def _record(self, trainer: Trainer, pl_module: Any, scores: dict[str, float]) -> None:
         entry = {"step": trainer.global_step, "images": pl_module.images} | scores
+        self._protocol = self._suite.protocol() if self._suite is not None else {}
         self.history = [old for old in self.history if old["step"] != entry["step"]] + [entry]
 
     def state_dict(self) -> dict[str, Any]:
-        """The scores so far."""
-        return {"history": self.history}
+        """The scores so far, and how they were taken."""
+        return {"history": self.history, "protocol": self._protocol}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the scores so far."""
         self.history = list(state_dict["history"])
+        self._protocol = dict(state_dict.get("protocol", {}))
 
 
 def _references(trainer: Trainer) -> dict[str, CachedImages]:

@@ -60,6 +60,7 @@ class ScoreSuite:
         self.has_real = False
         self._real: RealFeatures | None = None
         self._n_fake = 0
+        self._used: dict[str, Any] = {}
         dim = extractor.num_features
         self._bank = FeatureBank(dim, extractor.num_logits if "is" in self.metrics else 0)
         # The bank has gathered all ranks' features already when these are computed.
@@ -142,6 +143,7 @@ class ScoreSuite:
             self._is.reset()
             self._is.update(fake.logits)
             scores["is"], scores["is_std"] = self._is.compute()
+        self._used = self._sizes()
         return {_suffixed(name, self.extractor.suffix): float(value) for name, value in scores.items()}
 
     def _gather(self) -> Features:
@@ -195,16 +197,22 @@ class ScoreSuite:
             "real_fingerprint": None if self._real is None else self._real.images,
             "seed": self.seed,
         }
-        if "kid" in self.metrics and self._n_fake:
-            about |= {"kid_subsets": self._kid.subsets, "kid_subset_size": self._kid.used_subset_size()}
-            about["kid_subset_size_asked"] = self._kid.subset_size
-        if "prdc" in self.metrics and self._n_fake:
-            about["prdc_k"] = list(self._prdc.used_neighbours())
+        about |= self._used
         if "is" in self.metrics:
             about["is_splits"] = self._is.splits
         if self.bootstrap:
             about["bootstrap"] = self.bootstrap
         return about
+
+    def _sizes(self) -> dict[str, Any]:
+        """What the number of images has left of the sizes asked for."""
+        used: dict[str, Any] = {}
+        if "kid" in self.metrics:
+            used |= {"kid_subsets": self._kid.subsets, "kid_subset_size": self._kid.used_subset_size()}
+            used["kid_subset_size_asked"] = self._kid.subset_size
+        if "prdc" in self.metrics:
+            used["prdc_k"] = list(self._prdc.used_neighbours())
+        return used
 
 
 def _check_metrics(metrics: Sequence[str], extractor: FeatureExtractor) -> None:

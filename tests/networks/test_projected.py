@@ -37,7 +37,8 @@ def test_its_maps_are_those_of_the_network_the_scores_use(judge: ProjectedDiscri
     assert [m.shape[2] for m in maps] == [32, 16, 8, 4]
     for mine in maps:
         same = [x for x in seen if x.shape == mine.shape]
-        torch.testing.assert_close(mine, same[-1])
+        # The scores' network has its norms in its convolutions: other roundings, other on every processor.
+        torch.testing.assert_close(mine, same[-1], rtol=0, atol=1e-4 * float(mine.abs().max()))
 
 
 def test_scores_reach_the_images_through_frozen_layers(judge: ProjectedDiscriminator) -> None:
