@@ -1,9 +1,10 @@
 """What a step costs with n domains in one process, and with four domains on 1, 2 and 4 processes.
 
 Numbers of domains take turns in one process on one thread: CPU time of a step, a domain. Memory is measured
-in a process for each: its peak beside what the split implies, n times the state of θ_D and D, the state of
-θ_S, and the activations of one domain, which are the peak of one domain less its state. In several processes
-the CPU time within reductions, the workers' threads included, is the share of communication.
+in processes of their own: the median of their peaks, beside what the split implies, n times the state of θ_D
+and D, the state of θ_S, and the activations of one domain, which are the peak of one domain less its state.
+In several processes the CPU time within reductions, the workers' threads included, is the share of
+communication.
 """
 
 import json  # noqa: I001
@@ -164,15 +165,20 @@ def main(
         rows, activations = [], 0
         for n in domains:
             state = STATE * (shared + n * own)
-            (memory,) = apart(partial(held, first[n], root, width), 1, root / "log")
+            peaks = [
+                risen
+                for _ in range(repeats)
+                for risen in apart(partial(held, first[n], root, width), 1, root / "log")
+            ]
+            memory = int(statistics.median(peaks))
             activations = activations or memory - state
             ratios = [value / one for value, one in zip(times[n], times[domains[0]], strict=True)]
             row = {"domains": n, "cpu_s": statistics.median(times[n]), "ratio": statistics.median(ratios)}
-            rows.append(row | {"ratios": ratios, "memory": memory, "bound": state + activations})
+            rows.append(row | {"ratios": ratios, "memory": peaks, "bound": state + activations})
             print(
                 f"{n:3} domains: {1e3 * row['cpu_s']:.0f} ms a domain, {row['ratio']:.2f}x "
-                f"({min(ratios):.2f}-{max(ratios):.2f}) of {domains[0]}; {memory / 1e6:.0f} MB, bound "
-                f"{(state + activations) / 1e6:.0f}",
+                f"({min(ratios):.2f}-{max(ratios):.2f}) of {domains[0]}; {memory / 1e6:.1f} MB "
+                f"({min(peaks) / 1e6:.1f}-{max(peaks) / 1e6:.1f}), bound {(state + activations) / 1e6:.1f}",
                 flush=True,
             )
         spread = []
