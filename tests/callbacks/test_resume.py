@@ -25,6 +25,8 @@ from gansharing.setups import Adversarial
 from tests.support import quiet_trainer
 
 STEPS = 9
+# What of a checkpoint the next steps are made of.
+NUMBERS = ("state_dict", "live_generator", "optimizer_states", "clock", "random_states", "global_step")
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +90,7 @@ def test_resuming_from_every_step(tmp_path: Path, folder: Path, drop_last: bool)
         root = tmp_path / f"from{step}"
         run(root, folder, resume=tmp_path / f"whole/checkpoints/{step}.ckpt", drop_last=drop_last)
         resumed = read_checkpoint(root / "checkpoints/last.ckpt")
-        for key in (
-            "state_dict",
-            "live_generator",
-            "optimizer_states",
-            "clock",
-            "random_states",
-            "global_step",
-        ):
+        for key in NUMBERS:
             assert_equal(expected[key], resumed[key], f"from {step}: {key}")
 
 
