@@ -68,7 +68,7 @@ class Resumable(Checkpoint):
             states = [None] * trainer.world_size
             dist.all_gather_object(states, random_state())
         checkpoint["random_states"] = states
-        checkpoint["owes_validation"] = self._owed
+        checkpoint["owes_validation"] = not trainer.validating and _owes_validation(trainer)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -117,7 +117,6 @@ class Resumable(Checkpoint):
         stop = self._stop_requested(trainer)
         if stop or self._due(trainer):
             self._refuse_nan(trainer, pl_module, outputs)
-            self._owed = _owes_validation(trainer)
             trainer.save_checkpoint(self.path(trainer))
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if stop:
