@@ -106,7 +106,8 @@ def circumstances(result: dict[str, Any], seeds: list[int]) -> str:
     protocol = {k: v for k, v in result["protocol"].items() if not k.endswith("fingerprint")}
     machine = platform.processor() or platform.machine()
     about = f"{date.today()}, {machine}, {result['device']}, seeds {seeds}"
-    command = f"python {' '.join(map(shlex.quote, [os.path.relpath(sys.argv[0]), *sys.argv[1:]]))}"
+    here = f"{Path(__file__).resolve().parents[1]}{os.sep}"
+    command = f"python {' '.join(shlex.quote(word.replace(here, '')) for word in sys.argv)}"
     return f"{about}; git {result['git']}.\n\nProtocol: `{protocol}`\n\n```\n{command}\n```\n"
 
 

@@ -109,7 +109,7 @@ TABLES = {
             *(
                 "compare.py",
                 "--configs",
-                str([str(HERE / f"spectral_style/{name}.yaml") for name in _SPECTRAL]),
+                json.dumps([str(HERE / f"spectral_style/{name}.yaml") for name in _SPECTRAL]),
             ),
             *(
                 "--options",

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from gansharing.checkpoints import AtomicCheckpointIO
+from gansharing.networks import Discriminator
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -25,6 +26,18 @@ def experiment(name: str) -> Iterator[ModuleType]:
         yield importlib.import_module(name)
     finally:
         sys.path.remove(str(EXPERIMENTS))
+
+
+class PlainDiscriminator(Discriminator):
+    """Linear, tanh, linear on images of 32 px: no batch statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resolution = 32
+        self.layer = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.layer(images).flatten()
 
 
 class FixedBatches:

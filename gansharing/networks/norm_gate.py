@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from gansharing.networks.derivatives import as_written
+from gansharing.networks.derivatives import as_written, worked_out_here
 
 
 def norm_gate(
@@ -44,12 +44,7 @@ def norm_gate(
 
 def worthwhile(x: Tensor) -> bool:
     """What is trained on the CPU, in no graph that is to be exported."""
-    return (
-        x.device.type == "cpu"
-        and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-    )
+    return torch.is_grad_enabled() and worked_out_here(x)
 
 
 def _last(x: Tensor) -> Tensor:

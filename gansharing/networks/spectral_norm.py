@@ -5,17 +5,17 @@ way back, and copies a weight in channels-last memory first. The same numbers co
 passes back; that counts where weights are large and maps are small.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.overrides import has_torch_function
 
-from gansharing.networks.derivatives import as_written
+from gansharing.networks.derivatives import as_written, with_slopes, worked_out_here
 
 _EPS = 1e-12
 
@@ -40,11 +40,9 @@ class SpectralNorm(_SpectralNorm):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Map ``(O, I, K, K)``, a transposed convolution's ``(I, O, K, K)``, or ``(O, I)`` to the same."""
-        here = weight.device.type == "cpu" and not torch.compiler.is_compiling()
-        if self.training and here and not has_torch_function((weight,)):
-            normal: Tensor = _Divided.apply(weight, *singular(self, weight), self.dim)
-            return normal
-        normal = super().forward(weight)
+        if self.training and worked_out_here(weight) and not has_torch_function((weight,)):
+            return _divided(weight, *singular(self, weight), self.dim)
+        normal: Tensor = super().forward(weight)
         return normal
 
 
@@ -98,26 +96,20 @@ def slope(gradient: Tensor, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor,
     return found
 
 
-class _Divided(Function):
+def _divided(weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, dim: int) -> Tensor:
     """``weight / (u^T W v)`` with given singular vectors, which take no gradient."""
 
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, dim: int) -> Tensor:
-        ctx.save_for_backward(weight, u, v, sigma)
-        ctx.dim = dim
-        return weight / sigma
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        weight, u, v, sigma = ctx.saved_tensors
-        (gradient,), dim = gradients, ctx.dim
+    def slopes(inputs: Sequence[Tensor], gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        weight, u, v, sigma = inputs
         if torch.is_grad_enabled():
             (found,) = as_written(
                 lambda w: w / ((u @ _matrices(w, dim)) * v).sum(), (weight,), gradient, (True,)
             )
         else:
             found = slope(gradient, weight, u, v, sigma, dim)
-        return found, None, None, None, None
+        return found, None, None, None
+
+    return with_slopes(lambda weight, u, v, sigma: weight / sigma, slopes, weight, u, v, sigma)
 
 
 def _last(weight: Tensor) -> bool:

@@ -10,16 +10,15 @@ alike: nine instead of thirty-six. Summed over channels they are four matrix pro
 differences down, across, and both. It is exact, and rounding errors are those of the plain convolution.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.nn import functional as F
 from torch.overrides import has_torch_function
 
-from gansharing.networks.derivatives import as_written
+from gansharing.networks.derivatives import as_written, with_slopes, worked_out_here
 
 # Products that are worked on at a time: enough for full speed, little enough for the caches.
 _BLOCK = 1 << 20
@@ -36,20 +35,17 @@ def up_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
         ``(N, O, 2H, 2W)``; channels-last where the faster way was taken.
     """
     if not has_torch_function((x, weight)) and worthwhile(x, weight):
-        out: Tensor = _UpConv.apply(x, weight)
-        return out
+        return with_slopes(_convolve, _slopes, x, weight)
     return _plain(x, weight)
 
 
 def worthwhile(x: Tensor, weight: Tensor) -> bool:
     """Many channels in full precision on the CPU, and no graph that is to be exported."""
     return (
-        x.device.type == "cpu"
+        worked_out_here(x)
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
         and min(weight.shape[:2]) >= 32
     )
 
@@ -180,24 +176,10 @@ def _spread(place: Tensor, slopes: list[Tensor], filters: _Filters) -> None:
     inner[:, :, 1:] -= sideways
 
 
-class _UpConv(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _convolve(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        x, weight = ctx.saved_tensors
-        (gradient,) = gradients
-        if torch.is_grad_enabled():
-            return as_written(_plain, (x, weight), gradient, ctx.needs_input_grad)
-        return _slopes(x, weight, gradient, *ctx.needs_input_grad)
-
-
-def _slopes(
-    x: Tensor, weight: Tensor, gradient: Tensor, for_x: bool, for_weight: bool
-) -> tuple[Tensor | None, Tensor | None]:
+def _slopes(inputs: Sequence[Tensor], gradient: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    if torch.is_grad_enabled():
+        return as_written(_plain, inputs, gradient, needed)
+    (x, weight), (for_x, for_weight) = inputs, needed
     n, _, h, w = x.shape
     phases = gradient.permute(0, 2, 3, 1).contiguous().view(n, h, 2, w, 2, -1)
     padded, filters = _padded(x), _filters(weight)

@@ -5,13 +5,14 @@ An output tile of 4x4 pixels is ``A^T [(G w G^T) * (B^T d B)] A`` of its 6x6 inp
 is about 1e-6 of the output's standard deviation, five times that of a direct convolution.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
+
+from gansharing.networks.derivatives import with_slopes, worked_out_here
 
 # Toom-Cook's matrices on these points and infinity. Balanced ones err five times less than 0, 1, -1, 2, -2.
 _POINTS = torch.tensor([0, 0.75, -0.75, 1.5, -1.5], dtype=torch.float64)
@@ -46,18 +47,16 @@ def conv3x3(x: Tensor, weight: Tensor, whole: int | None = None) -> Tensor:
     if has_torch_function((x, weight)):  # a weight may split the batch over domains, or itself
         return handle_torch_function(conv3x3, (x, weight), x, weight, whole)
     if worthwhile(x, weight, whole):
-        out: Tensor = _Convolution.apply(x, weight)
-        return out
+        return _convolution(x, weight)
     return F.conv2d(x, weight, padding=1)
 
 
 def worthwhile(x: Tensor, weight: Tensor, whole: int | None = None) -> bool:
     """Many channels and tiles in fp32 on the CPU; elsewhere the libraries' convolutions are faster."""
     return (
-        x.device.type == "cpu"
+        worked_out_here(x)
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_exporting()  # a graph for elsewhere, and for any number of images
         and min(len(weight), whole or weight.shape[1]) >= 256
         and min(x.shape[2:]) >= 16
         and x.shape[2] % 4 == x.shape[3] % 4 == 0
@@ -104,33 +103,26 @@ def _mirrored(weight: Tensor) -> Tensor:
     return weight.flip(2, 3).transpose(0, 1)
 
 
-class _Convolution(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _convolve(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        x, weight = ctx.saved_tensors
-        (gradient,) = gradients
-        to_x = _Convolution.apply(gradient, _mirrored(weight)) if ctx.needs_input_grad[0] else None
-        to_weight = _Correlation.apply(x, gradient) if ctx.needs_input_grad[1] else None
-        return to_x, to_weight
+def _convolution(x: Tensor, weight: Tensor) -> Tensor:
+    return with_slopes(_convolve, _convolution_slopes, x, weight)
 
 
-class _Correlation(Function):
-    """Gradient of a convolution with respect to its kernel."""
+def _convolution_slopes(
+    inputs: Sequence[Tensor], gradient: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    x, weight = inputs
+    return (
+        _convolution(gradient, _mirrored(weight)) if needed[0] else None,
+        with_slopes(_correlate, _correlation_slopes, x, gradient) if needed[1] else None,
+    )
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(x, gradient)
-        return _correlate(x, gradient)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        x, gradient = ctx.saved_tensors
-        (weight,) = gradients
-        to_x = _Convolution.apply(gradient, _mirrored(weight)) if ctx.needs_input_grad[0] else None
-        to_gradient = _Convolution.apply(x, weight) if ctx.needs_input_grad[1] else None
-        return to_x, to_gradient
+def _correlation_slopes(
+    inputs: Sequence[Tensor], weight: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Of the gradient in a kernel: ``weight`` is the gradient in it."""
+    x, gradient = inputs
+    return (
+        _convolution(gradient, _mirrored(weight)) if needed[0] else None,
+        _convolution(x, weight) if needed[1] else None,
+    )

@@ -15,7 +15,7 @@ from gansharing.errors import UserError
 from gansharing.networks import DCGANDiscriminator, DCGANGenerator, Discriminator, Generator
 from gansharing.objectives import R1, AdversarialLoss, BinaryCrossEntropy, Hinge, Relativistic
 from gansharing.setups import Adversarial
-from tests.support import FixedBatches, quiet_trainer
+from tests.support import FixedBatches, PlainDiscriminator, quiet_trainer
 
 
 class PlainGenerator(Generator):
@@ -28,16 +28,6 @@ class PlainGenerator(Generator):
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.layer(latent).tanh().view(-1, 3, 32, 32)
-
-
-class PlainDiscriminator(Discriminator):
-    def __init__(self) -> None:
-        super().__init__()
-        self.resolution = 32
-        self.layer = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.Tanh(), nn.Linear(8, 1))
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.layer(images).flatten()
 
 
 def adam(parameters: Any) -> torch.optim.Optimizer:

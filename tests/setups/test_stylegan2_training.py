@@ -16,13 +16,13 @@ from gansharing.callbacks import GeneratorEMA, Resumable
 from gansharing.checkpoints import read_checkpoint
 from gansharing.data import ImageData
 from gansharing.errors import UserError
-from gansharing.networks import DCGANGenerator, Discriminator, Generator
+from gansharing.networks import DCGANGenerator, Generator
 from gansharing.networks.stylegan2 import StyleGAN2Generator
 from gansharing.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from gansharing.objectives import R1, R2, PathLength
 from gansharing.setups import Adversarial
 from tests.cli.program import write_images
-from tests.support import FixedBatches, quiet_trainer
+from tests.support import FixedBatches, PlainDiscriminator, quiet_trainer
 
 
 class Styled(Generator):
@@ -44,23 +44,13 @@ class Styled(Generator):
         return self.synthesis(self.style(latent))
 
 
-class Scorer(Discriminator):
-    def __init__(self) -> None:
-        super().__init__()
-        self.resolution = 32
-        self.layer = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.Tanh(), nn.Linear(8, 1))
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.layer(images).flatten()
-
-
 def adam(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=2e-3, betas=(0.0, 0.99))
 
 
 def test_equals_the_loop_of_stylegan2_written_out(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    nets = Styled(), Scorer()
+    nets = Styled(), PlainDiscriminator()
     g, d = copy.deepcopy(nets)
     torch.manual_seed(7)
     setup = Adversarial(
@@ -127,7 +117,7 @@ def test_penalties_due_at_once_share_a_step(tmp_path: Path) -> None:
 
     setup = Adversarial(
         Styled(),
-        Scorer(),
+        PlainDiscriminator(),
         regularizers=[R1(1.0, 2), R2(1.0, 2), R2(1.0, 1)],
         generator_regularizers=[PathLength(every=4), PathLength(every=1)],
         optimizer_g=counting("g"),
@@ -144,7 +134,7 @@ def test_penalties_look_through_the_augmentation(tmp_path: Path) -> None:
 
     def penalty(augment: Augmentation | None, scale: float) -> float:
         torch.manual_seed(4)
-        scorer = Scorer()
+        scorer = PlainDiscriminator()
         scorer.layer = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 1))
         setup = Adversarial(
             Styled(), scorer, regularizers=[R1(1.0, 1)], augment=augment, optimizer_d=lambda p: adam(p)
@@ -231,7 +221,7 @@ def test_the_average_copies_buffers(tmp_path: Path) -> None:
 
 
 def test_ada_rises_where_the_discriminator_overfits(tmp_path: Path) -> None:
-    class Sure(Scorer):
+    class Sure(PlainDiscriminator):
         def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
             return super().forward(images) * 0 + 1
 
@@ -268,7 +258,7 @@ class Poison(Callback):
 
 
 def test_a_diverged_loss_is_one_line_and_the_checkpoint_stays(tmp_path: Path) -> None:
-    setup = Adversarial(Styled(), Scorer(), optimizer_g=adam, optimizer_d=adam)
+    setup = Adversarial(Styled(), PlainDiscriminator(), optimizer_g=adam, optimizer_d=adam)
     trainer = quiet_trainer(
         tmp_path,
         max_steps=20,
@@ -285,4 +275,4 @@ def test_a_diverged_loss_is_one_line_and_the_checkpoint_stays(tmp_path: Path) ->
 
 def test_path_length_asks_for_styles_before_anything_starts() -> None:
     with pytest.raises(UserError, match="DCGANGenerator has none"):
-        Adversarial(DCGANGenerator(32), Scorer(), generator_regularizers=[PathLength()])
+        Adversarial(DCGANGenerator(32), PlainDiscriminator(), generator_regularizers=[PathLength()])
