@@ -12,16 +12,14 @@ sheets beside ``--out``.
 
 import csv
 import shlex
-import shutil
 import statistics
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compare import cell, circumstances, fid, interval, train, verdict
-from jsonargparse import auto_cli
+from compare import Comparison, cell, chosen, circumstances, fid, interval, main, train, verdict
 
 HERE = Path(__file__).parent / "adafm"
 Result = dict[str, Any] | None  # None: the run diverged
@@ -186,18 +184,8 @@ def train_or_fail(files: list[Path], seed: int, run: Path, options: list[str], t
         return None
 
 
-def main(
-    runs: Path = Path("runs/adafm"),
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
-    targets: list[str] = ["1000", "25"],  # noqa: B006
-    only: list[str] | None = None,
-    steps: int = 300,
-    source_steps: int = 8000,
-    options: str = "",
-    parallel: int = 2,
-    threads: int = 1,
-    out: Path | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class AdaFMTransfer(Comparison):
     """Train the source, then every method on every target and seed, and write tables and sheets.
 
     Args:
@@ -207,66 +195,70 @@ def main(
         only: Names of methods; all when omitted.
         steps: Steps of a transfer, with two validations.
         source_steps: Steps of the source.
-        options: Further options of `gansharing fit` for every run, as one string.
-        parallel: Transfers at the same time.
-        threads: CPU threads of each.
-        out: Also write the Markdown to this file, and the sheets beside it.
     """
-    from gansharing.data.sources import open_source
 
-    if unknown := (set(only or []) - METHODS.keys()) | (set(targets) - TARGETS.keys()):
-        raise SystemExit(f"adafm.py: no {', '.join(sorted(unknown))}; methods are {', '.join(METHODS)}")
-    more, source, pool = shlex.split(options), runs / "source", len(open_source("openmoji").items)
-    lengths = [f"--trainer.max_steps={source_steps}", f"--trainer.val_check_interval={source_steps // 2}"]
-    train([HERE / "mini_source.yaml"], 0, source, [*lengths, *more], threads)
-    gain = gain_of(source)
+    runs: Path = Path("runs/adafm")
+    targets: list[str] = field(default_factory=lambda: ["1000", "25"])
+    only: list[str] | None = None
+    steps: int = 300
+    source_steps: int = 8000
 
-    def transfer(job: tuple[str, str, int]) -> Result:
-        target, method, seed = job
-        _, laid, network = METHODS[method]
-        sizes = network | ({"gain": gain} if network is _HEAD else {})
-        # A share that makes exactly so many of the pool's images.
-        given = [
-            f"--model.source={source}/checkpoints/last.ckpt",
-            f"--data.fraction={(int(target) + 0.5) / pool}",
-        ]
-        # BSA has no discriminator to train, but a perceptual network that costs as much as three steps.
-        length = max(1, steps // 4) if method == "bsa" else steps
-        given += [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 2)}"]
-        if target == "25":
-            sizes |= {"latent_dim": 4} if network is _HEAD else {}
-            given += ["--model.sharing_discriminator.stages=6"] if method in _GENERAL else []
-        if method == "minegan":
-            given += [f"--trainer.callbacks.at_step={steps // 4}"]
-        given += [f"--model.target.{key}={value}" for key, value in sizes.items()]
-        if method == "bsa":
-            given += ["--model.perceptual=gansharing.metrics.perceptual.LiteDistance"]
-        players = ["mini_players", *(["mini_25"] if target == "25" else [])]
-        files = ["base", *laid, "mini", *(players if method != "bsa" else [])]
-        paths = [HERE / f"{name}.yaml" for name in files]
-        given += ["--scores.bootstrap=1000", *more]
-        return train_or_fail(paths, seed, runs / f"{target}-{method}-s{seed}", given, threads)
+    def make(self) -> None:
+        """Make the runs that are missing, and tables and sheets."""
+        from gansharing.data.sources import open_source
 
-    chosen = {target: [name for name in TARGETS[target] if not only or name in only] for target in targets}
-    jobs = [(target, name, seed) for seed in seeds for target in targets for name in chosen[target]]
-    with ThreadPoolExecutor(parallel) as workers:
-        results = dict(zip(jobs, workers.map(transfer, jobs), strict=True))
-    parts, sheets = [], []
-    for target in targets:
-        sheets.append(runs / f"adafm_{target}.png")
-        write_sheet(sheets[-1], {name: runs / f"{target}-{name}-s{seeds[0]}" for name in chosen[target]})
-        parts.append(table(target, {n: [results[target, n, s] for s in seeds] for n in chosen[target]}))
-        parts.append(f"![One row a method, seed {seeds[0]}]({sheets[-1].name})")
-    about = circumstances(next(filter(None, results.values())), seeds)
-    (runs / "table.md").write_text("\n\n".join([*parts, f"Gain of the heads: {gain}. {about}"]))
-    write_csv(runs / "runs.csv", results)
-    print((runs / "table.md").read_text())
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(runs / "table.md", out)
-        for sheet in sheets:
-            shutil.copyfile(sheet, out.with_name(sheet.name))
+        chosen(self.only, METHODS, "method")
+        chosen(self.targets, TARGETS, "target")
+        names = {t: [name for name in TARGETS[t] if not self.only or name in self.only] for t in self.targets}
+        more, source, images = shlex.split(self.options), self.runs / "source", open_source("openmoji").items
+        lengths = [f"--trainer.max_steps={self.source_steps}"]
+        lengths += [f"--trainer.val_check_interval={self.source_steps // 2}"]
+        train([HERE / "mini_source.yaml"], 0, source, [*lengths, *more], self.threads)
+        gain = gain_of(source)
+
+        def transfer(job: tuple[str, str, int]) -> Result:
+            target, method, seed = job
+            _, laid, network = METHODS[method]
+            sizes = network | ({"gain": gain} if network is _HEAD else {})
+            # A share that makes exactly so many of the pool's images.
+            given = [
+                f"--model.source={source}/checkpoints/last.ckpt",
+                f"--data.fraction={(int(target) + 0.5) / len(images)}",
+            ]
+            # BSA has no discriminator to train, but a perceptual network that costs as much as three steps.
+            length = max(1, self.steps // 4) if method == "bsa" else self.steps
+            given += [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 2)}"]
+            if target == "25":
+                sizes |= {"latent_dim": 4} if network is _HEAD else {}
+                given += ["--model.sharing_discriminator.stages=6"] if method in _GENERAL else []
+            if method == "minegan":
+                given += [f"--trainer.callbacks.at_step={self.steps // 4}"]
+            given += [f"--model.target.{key}={value}" for key, value in sizes.items()]
+            if method == "bsa":
+                given += ["--model.perceptual=gansharing.metrics.perceptual.LiteDistance"]
+            players = ["mini_players", *(["mini_25"] if target == "25" else [])]
+            files = ["base", *laid, "mini", *(players if method != "bsa" else [])]
+            paths = [HERE / f"{name}.yaml" for name in files]
+            given += ["--scores.bootstrap=1000", *more]
+            return train_or_fail(paths, seed, self.run(target, method, seed), given, self.threads)
+
+        jobs = [(target, n, seed) for seed in self.seeds for target in self.targets for n in names[target]]
+        results = self.each(jobs, transfer)
+        parts, sheets = [], []
+        for target in self.targets:
+            sheets.append(self.runs / f"adafm_{target}.png")
+            write_sheet(sheets[-1], {n: self.run(target, n, self.seeds[0]) for n in names[target]})
+            rows = {n: [results[target, n, seed] for seed in self.seeds] for n in names[target]}
+            parts.append(table(target, rows))
+            parts.append(f"![One row a method, seed {self.seeds[0]}]({sheets[-1].name})")
+        about = circumstances(next(filter(None, results.values())), self.seeds)
+        write_csv(self.runs / "runs.csv", results)
+        self.write(*parts, f"Gain of the heads: {gain}. {about}", pictures=sheets)
+
+    def run(self, target: str, method: str, seed: int) -> Path:
+        """The folder of a run."""
+        return self.runs / f"{target}-{method}-s{seed}"
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    main(AdaFMTransfer)

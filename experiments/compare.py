@@ -2,8 +2,8 @@
 
 Finished runs are kept and skipped, stopped ones are resumed, so the command can be interrupted at will::
 
-    python experiments/compare.py --configs experiments/spectral_style/paper.yaml \
-        experiments/spectral_style/dcgan.yaml --seeds 0 1 2 --runs runs/compare --options "--data.path FOLDER"
+    python experiments/compare.py --runs runs/compare --options "--data.path FOLDER" \
+        --configs '[experiments/spectral_style/paper.yaml, experiments/spectral_style/dcgan.yaml]'
 """
 
 import json
@@ -11,17 +11,22 @@ import multiprocessing
 import os
 import platform
 import shlex
+import shutil
 import statistics
 import sys
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
+from typing import Any, TypeVar
 
-from jsonargparse import auto_cli
-
+from gansharing.errors import UserError
 from gansharing.tools.seed_noise import cell, significance
+from gansharing.usage import ToolParser
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
 
 # Runs are forked from a process that has imported everything once: seconds less for each.
 _RUNS = multiprocessing.get_context("forkserver")
@@ -111,43 +116,104 @@ def circumstances(result: dict[str, Any], seeds: list[int]) -> str:
     return f"{about}; git {result['git']}.\n\nProtocol: `{protocol}`\n\n```\n{command}\n```\n"
 
 
-def main(
-    configs: list[Path],
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
-    runs: Path = Path("runs/compare"),
-    options: str = "",
-    scores: list[str] = ["fid_lite", "kid_lite", "precision_lite", "recall_lite"],  # noqa: B006
-    parallel: int = 1,
-    threads: int = 2,
-    out: Path | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class Comparison:
+    """A table of runs, each made once: the same command goes on where it stopped.
+
+    Args:
+        runs: Where the runs are kept, and the table.
+        seeds: Seeds of weights, latents and data order.
+        options: Further options of `gansharing fit` for every run, as one string.
+        parallel: Runs at the same time.
+        threads: CPU threads of each.
+        out: Also write the Markdown to this file, and pictures beside it.
+    """
+
+    runs: Path
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    options: str = ""
+    parallel: int = 2
+    threads: int = 1
+    out: Path | None = None
+
+    def make(self) -> None:
+        """Make the runs that are missing, and the table."""
+        raise NotImplementedError
+
+    def each(self, jobs: Iterable[Job], work: Callable[[Job], Result]) -> dict[Job, Result]:
+        """What ``work`` makes of every job, so many at a time."""
+        jobs = list(jobs)
+        with ThreadPoolExecutor(self.parallel) as pool:
+            return dict(zip(jobs, pool.map(work, jobs), strict=True))
+
+    def write(self, *parts: str, pictures: Iterable[Path] = ()) -> None:
+        """Keep the paragraphs beside the runs, print them, and copy them and the pictures to ``out``."""
+        text = "\n\n".join(parts)
+        self.runs.mkdir(parents=True, exist_ok=True)
+        (self.runs / "table.md").write_text(text)
+        print(text)
+        if self.out:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.write_text(text)
+            for picture in pictures:
+                shutil.copyfile(picture, self.out.with_name(picture.name))
+
+
+def main(kind: type[Comparison]) -> None:
+    """Make a table as the command line asks for it."""
+    parser = ToolParser(description=str(kind.__doc__).partition("\n")[0])
+    parser.add_argument("--config", action="config", help="Path to a configuration file.")
+    parser.add_class_arguments(kind, as_group=False)
+    try:
+        given = parser.parse_args().as_dict()
+    except UserError as error:
+        raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
+    kind(**{name: value for name, value in given.items() if name != "config"}).make()
+
+
+def chosen(only: list[str] | None, names: Iterable[str], what: str) -> list[str]:
+    """The names asked for, in the order in which they are given; all when none are.
+
+    Raises:
+        SystemExit: One is not among them, with those that are.
+    """
+    names = list(names)
+    if unknown := set(only or []) - set(names):
+        raise SystemExit(f"no such {what}: {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    return [name for name in names if not only or name in only]
+
+
+@dataclass(kw_only=True)
+class Configurations(Comparison):
     """Train every configuration on every seed and print the table.
 
     Args:
         configs: Configuration files.
-        seeds: Seeds of weights, latents and data order.
         runs: Where the runs are kept, as CONFIG-sSEED.
-        options: Further options of `gansharing fit`, as one string.
         scores: Columns, as results.json names them; the first decides what "best" means.
-        parallel: Runs at the same time.
-        threads: CPU threads of each.
-        out: Also write the table, with the command and the protocol, to this Markdown file.
     """
-    jobs = [(config, seed) for seed in seeds for config in configs]
-    with ThreadPoolExecutor(parallel) as pool:
-        done = list(
-            pool.map(
-                lambda j: train([j[0]], j[1], runs / f"{j[0].stem}-s{j[1]}", shlex.split(options), threads),
-                jobs,
-            )
-        )
-    rows = {c.stem: [r for (config, _), r in zip(jobs, done, strict=True) if config == c] for c in configs}
-    text = table(rows, scores)
-    print(text)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(f"{text}\n\n{circumstances(done[0], seeds)}")
+
+    configs: list[Path]
+    runs: Path = Path("runs/compare")
+    scores: list[str] = field(
+        default_factory=lambda: ["fid_lite", "kid_lite", "precision_lite", "recall_lite"]
+    )
+    parallel: int = 1
+    threads: int = 2
+
+    def make(self) -> None:
+        """Make the runs that are missing, and the table."""
+
+        def work(job: tuple[Path, int]) -> dict[str, Any]:
+            config, seed = job
+            run = self.runs / f"{config.stem}-s{seed}"
+            return train([config], seed, run, shlex.split(self.options), self.threads)
+
+        done = self.each([(config, seed) for seed in self.seeds for config in self.configs], work)
+        rows = {config.stem: [done[config, seed] for seed in self.seeds] for config in self.configs}
+        first = done[self.configs[0], self.seeds[0]]
+        self.write(table(rows, self.scores), circumstances(first, self.seeds))
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    main(Configurations)

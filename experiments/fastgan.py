@@ -17,13 +17,12 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from compare import cell, circumstances, fid, interval, train, verdict
-from jsonargparse import auto_cli
+from compare import Comparison, cell, chosen, circumstances, fid, interval, main, train, verdict
 from torch import Tensor
 
 HERE = Path(__file__).parent / "fastgan"
@@ -192,72 +191,63 @@ def draw_samples(runs: Sequence[Path], path: Path, columns: int = 10) -> None:
     save_png(grid(torch.cat(rows), columns), path)
 
 
-def main(
-    runs: Path = Path("runs/fastgan"),
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
-    only: list[str] | None = None,
-    images: int = 100,
-    steps: int = 600,
-    seek_steps: int = 50,
-    options: str = "",
-    parallel: int = 2,
-    threads: int = 1,
-    out: Path | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class FastGAN(Comparison):
     """Train every model on every seed, seek the held-out faces, and write table and pictures.
 
     Args:
         runs: Where the runs are kept, as MODEL-sSEED.
-        seeds: Seeds of weights, latents and data order.
         only: Names of models; all when omitted.
         images: Faces trained on.
         steps: Steps of a run, with two validations.
         seek_steps: Steps of seeking a face, with the first seed's models; 0 for none. The paper's 1,000.
-        options: Further options of `gansharing fit` for every run, as one string.
-        parallel: Runs at the same time.
-        threads: CPU threads of each.
-        out: Also write the Markdown to this file, and the sheets beside it.
     """
-    chosen = {name: given for name, given in VARIANTS.items() if only is None or name in only}
-    if not chosen:
-        raise SystemExit(f"fastgan.py: no such model; choose from {', '.join(VARIANTS)}")
-    faces = write_faces(runs / "data" / f"faces-{images}", images)
-    torch.set_num_threads(threads)
 
-    def run_of(name: str, seed: int) -> Path:
-        return runs / f"{name}-s{seed}"
+    runs: Path = Path("runs/fastgan")
+    only: list[str] | None = None
+    images: int = 100
+    steps: int = 600
+    seek_steps: int = 50
 
-    def fit(job: tuple[int, str]) -> dict[str, Any]:
-        seed, name = job
-        given = [f"--data.path={faces}", f"--trainer.max_steps={steps}", *chosen[name]]
-        given += [f"--trainer.val_check_interval={max(1, steps // 2)}", *shlex.split(options)]
-        return train([HERE / "mini.yaml"], seed, run_of(name, seed), given, threads)
+    def make(self) -> None:
+        """Make the runs that are missing, and table and pictures."""
+        names = chosen(self.only, VARIANTS, "model")
+        faces = write_faces(self.runs / "data" / f"faces-{self.images}", self.images)
+        torch.set_num_threads(self.threads)
 
-    jobs = [(seed, name) for seed in seeds for name in chosen]
-    with ThreadPoolExecutor(parallel) as workers:
-        results = dict(zip(jobs, workers.map(fit, jobs), strict=True))
-        first = [run_of(name, seeds[0]) for name in chosen] if seek_steps else []
-        sought = workers.map(lambda run: seek(run, faces / "val", seek_steps), first)
-        found = dict(zip(chosen, sought, strict=False))
-    rows = {name: [results[seed, name] for seed in seeds] for name in chosen}
-    draw_samples([run_of(name, seeds[0]) for name in chosen], runs / "fastgan_samples.png")
-    parts = [table(rows, found), f"![A row a model, seed {seeds[0]}](fastgan_samples.png)"]
-    if mixing := [name for name in chosen if name in ("both", "skip")]:
-        draw_mixing(run_of(mixing[-1], seeds[0]), runs / "fastgan_mixing.png")
-        parts.append("![Left: content; above: style](fastgan_mixing.png)")
-    if found:
-        last = [*chosen][-1]
-        shutil.copyfile(run_of(last, seeds[0]) / "held_out.png", runs / "fastgan_held_out.png")
-        parts.append(f"![Held-out faces; below what {last} finds](fastgan_held_out.png)")
-    write_csv(runs / "runs.csv", rows, seeds)
-    (runs / "table.md").write_text("\n\n".join([*parts, circumstances(results[jobs[0]], seeds)]))
-    print((runs / "table.md").read_text())
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(runs / "table.md", out)
-        for sheet in runs.glob("fastgan_*.png"):
-            shutil.copyfile(sheet, out.with_name(sheet.name))
+        def fit(job: tuple[int, str]) -> dict[str, Any]:
+            seed, name = job
+            given = [f"--data.path={faces}", f"--trainer.max_steps={self.steps}", *VARIANTS[name]]
+            given += [f"--trainer.val_check_interval={max(1, self.steps // 2)}", *shlex.split(self.options)]
+            return train([HERE / "mini.yaml"], seed, self.run(name, seed), given, self.threads)
+
+        results = self.each([(seed, name) for seed in self.seeds for name in names], fit)
+        first = {name: self.run(name, self.seeds[0]) for name in names}
+        found = {}
+        if self.seek_steps:
+            found = self.each(names, lambda name: seek(first[name], faces / "val", self.seek_steps))
+        rows = {name: [results[seed, name] for seed in self.seeds] for name in names}
+        write_csv(self.runs / "runs.csv", rows, self.seeds)
+        about = circumstances(results[self.seeds[0], names[0]], self.seeds)
+        self.write(table(rows, found), *self.draw(first), about, pictures=self.runs.glob("fastgan_*.png"))
+
+    def run(self, name: str, seed: int) -> Path:
+        """The folder of a run."""
+        return self.runs / f"{name}-s{seed}"
+
+    def draw(self, first: dict[str, Path]) -> list[str]:
+        """Draw the first seed's pictures, and return the paragraphs that show them."""
+        draw_samples([*first.values()], self.runs / "fastgan_samples.png")
+        parts = [f"![A row a model, seed {self.seeds[0]}](fastgan_samples.png)"]
+        if mixing := [name for name in first if name in ("both", "skip")]:
+            draw_mixing(first[mixing[-1]], self.runs / "fastgan_mixing.png")
+            parts.append("![Left: content; above: style](fastgan_mixing.png)")
+        if self.seek_steps:
+            last = [*first][-1]
+            shutil.copyfile(first[last] / "held_out.png", self.runs / "fastgan_held_out.png")
+            parts.append(f"![Held-out faces; below what {last} finds](fastgan_held_out.png)")
+        return parts
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    main(FastGAN)

@@ -15,15 +15,13 @@ beside ``--out``. A run takes about 150 s of one thread of an unhurried CPU.
 import csv
 import json
 import shlex
-import shutil
 import statistics
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from compare import cell, circumstances, fid, train, verdict
-from jsonargparse import auto_cli
+from compare import Comparison, cell, chosen, circumstances, fid, main, train, verdict
 from width_wise import SCALES, strategies
 
 from gansharing.data.emoji import write_emoji4
@@ -187,61 +185,50 @@ def given(way: str, paths: dict[str, str], steps: int) -> tuple[Path, list[str]]
     return file, [*own, *(f"--scores.{key}={value}" for key, value in scores.items())]
 
 
-def main(
-    runs: Path = Path("runs/multi_domain"),
-    domains: Literal[2, 4] = 4,
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
-    only: list[str] | None = None,
-    steps: int = 500,
-    options: str = "",
-    packages: Path | None = None,
-    parallel: int = 2,
-    threads: int = 1,
-    out: Path | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class ManyDomains(Comparison):
     """Train every way of sharing on every seed, and write the tables and the sheet.
 
     Args:
         runs: Where the runs are kept, as SHARING-sSEED, and the domains.
         domains: 4, two of which npm fetches, or the 2 that pip has installed; each with a folder of its own.
-        seeds: Seeds of weights, latents and data order.
         only: Names of ways of sharing; all when omitted.
         steps: Generator steps; of StarGAN v2, whose steps are longer, as many as take the same time.
-        options: Further options of `gansharing fit` for every run, as one string.
         packages: Folder with the two packages as `npm pack` names them, where npm has no network.
-        parallel: Runs at the same time.
-        threads: CPU threads of each.
-        out: Also write the Markdown to this file, and the sheet beside it.
     """
-    chosen = [way for way in WAYS if only is None or way in only]
-    if not chosen:
-        raise SystemExit(f"multi_domain.py: no such way of sharing; choose from {', '.join(WAYS)}")
-    paths = emoji(runs, packages) if domains == 4 else {name: name for name in PIP}
 
-    def learn(job: tuple[str, int]) -> dict[str, Any]:
-        way, seed = job
-        own = max(1, round(steps * (TRANSLATION_SHARE if way == "stargan_v2" else 1)))
-        file, words = given(way, paths, own)
-        run = runs / f"domains_{domains}" / f"{way}-s{seed}"
-        return train([file], seed, run, [*words, *shlex.split(options)], threads)
+    runs: Path = Path("runs/multi_domain")
+    domains: Literal[2, 4] = 4
+    only: list[str] | None = None
+    steps: int = 500
+    packages: Path | None = None
 
-    jobs = [(way, seed) for seed in seeds for way in chosen]
-    with ThreadPoolExecutor(parallel) as pool:
-        results = dict(zip(jobs, pool.map(learn, jobs), strict=True))
-    names, sheet = sorted(paths), runs / "multi_domain.png"
-    write_sheet(sheet, {way: runs / f"domains_{domains}" / f"{way}-s{seeds[0]}" for way in chosen})
-    rows = {way: [results[way, seed] for seed in seeds] for way in chosen}
-    about = f"![{', '.join(names)}: a row each; the same latents in columns; seed {seeds[0]}]({sheet.name})"
-    text = "\n\n".join([table(rows, names), about, circumstances(results[jobs[0]], seeds)])
-    write_csv(runs / "runs.csv", results, names)
-    (runs / "table.md").write_text(text)
-    print(text)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(runs / "table.md", out)
-        if sheet.is_file():
-            shutil.copyfile(sheet, out.with_name(sheet.name))
+    def make(self) -> None:
+        """Make the runs that are missing, the tables and the sheet."""
+        ways = chosen(self.only, WAYS, "way of sharing")
+        paths = emoji(self.runs, self.packages) if self.domains == 4 else {name: name for name in PIP}
+
+        def learn(job: tuple[str, int]) -> dict[str, Any]:
+            way, seed = job
+            own = max(1, round(self.steps * (TRANSLATION_SHARE if way == "stargan_v2" else 1)))
+            file, words = given(way, paths, own)
+            return train(
+                [file], seed, self.run(way, seed), [*words, *shlex.split(self.options)], self.threads
+            )
+
+        results = self.each([(way, seed) for seed in self.seeds for way in ways], learn)
+        names, sheet, first = sorted(paths), self.runs / "multi_domain.png", self.seeds[0]
+        write_sheet(sheet, {way: self.run(way, first) for way in ways})
+        rows = {way: [results[way, seed] for seed in self.seeds] for way in ways}
+        shown = f"![{', '.join(names)}: a row each; the same latents in columns; seed {first}]({sheet.name})"
+        write_csv(self.runs / "runs.csv", results, names)
+        about = circumstances(results[ways[0], first], self.seeds)
+        self.write(table(rows, names), shown, about, pictures=[sheet] if sheet.is_file() else [])
+
+    def run(self, way: str, seed: int) -> Path:
+        """The folder of a run."""
+        return self.runs / f"domains_{self.domains}" / f"{way}-s{seed}"
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    main(ManyDomains)

@@ -11,14 +11,12 @@ It leaves ``table.md`` and ``runs.csv`` in that folder.
 
 import csv
 import shlex
-import shutil
 import statistics
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import cell, circumstances, train, verdict
-from jsonargparse import auto_cli
+from compare import Comparison, cell, chosen, circumstances, main, train, verdict
 
 HERE = Path(__file__).parent / "slimgan"
 WIDTHS = (0.25, 0.5, 0.75, 1.0)
@@ -134,59 +132,45 @@ def write_csv(path: Path, rows: dict[str, list[dict[str, float]]], seeds: list[i
                 writer.writerow([row, seed, *(scores.get(name, "") for name in names)])
 
 
-def main(
-    runs: Path = Path("runs/slimgan"),
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
-    only: list[str] | None = None,
-    steps: int | None = None,
-    options: str = "",
-    parallel: int = 2,
-    threads: int = 1,
-    out: Path | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class SlimGAN(Comparison):
     """Train every row of the table on every seed, and write the table.
 
     Args:
         runs: Where the runs are kept: ROW-sSEED, and ROW-WIDTH-sSEED of individual networks.
-        seeds: Seeds of weights, latents and data order.
         only: Names of rows; all when omitted.
         steps: Generator steps; mini.yaml's when omitted.
-        options: Further options of `gansharing fit` for every run, as one string.
-        parallel: Runs at the same time.
-        threads: CPU threads of each.
-        out: Also write the Markdown to this file.
     """
-    chosen = [row for row in ROWS if only is None or row in only]
-    if not chosen or (only and set(only) - set(ROWS)):
-        raise SystemExit(f"slimgan.py: no such row; choose from {', '.join(ROWS)}")
-    more = [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}"] if steps else []
-    more += shlex.split(options)
-    jobs = {
-        (name, seed): (files, given)
-        for seed in seeds
-        for row in chosen
-        for name, files, given in jobs_of(row)
-    }
 
-    def one(job: tuple[str, int]) -> dict[str, Any]:
-        (name, seed), (files, given) = job, jobs[job]
-        configs = [HERE / f"{file}.yaml" for file in ("base", "mini", *files)]
-        return train(configs, seed, runs / f"{name}-s{seed}", [*given, *more], threads)
+    runs: Path = Path("runs/slimgan")
+    only: list[str] | None = None
+    steps: int | None = None
 
-    with ThreadPoolExecutor(parallel) as pool:
-        results = dict(zip(jobs, pool.map(one, jobs), strict=True))
-    rows = {
-        row: [scores_of(row, [results[name, seed] for name, _, _ in jobs_of(row)]) for seed in seeds]
-        for row in chosen
-    }
-    text = "\n\n".join([table(rows), circumstances(next(iter(results.values())), seeds)])
-    write_csv(runs / "runs.csv", rows, seeds)
-    (runs / "table.md").write_text(text)
-    print(text)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(runs / "table.md", out)
+    def make(self) -> None:
+        """Make the runs that are missing, and the table."""
+        rows, length = chosen(self.only, ROWS, "row"), self.steps
+        more = [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={length}"] if length else []
+        more += shlex.split(self.options)
+        jobs = {
+            (name, seed): (files, given)
+            for seed in self.seeds
+            for row in rows
+            for name, files, given in jobs_of(row)
+        }
+
+        def one(job: tuple[str, int]) -> dict[str, Any]:
+            (name, seed), (files, given) = job, jobs[job]
+            configs = [HERE / f"{file}.yaml" for file in ("base", "mini", *files)]
+            return train(configs, seed, self.runs / f"{name}-s{seed}", [*given, *more], self.threads)
+
+        results = self.each(jobs, one)
+        scores = {
+            row: [scores_of(row, [results[name, seed] for name, _, _ in jobs_of(row)]) for seed in self.seeds]
+            for row in rows
+        }
+        write_csv(self.runs / "runs.csv", scores, self.seeds)
+        self.write(table(scores), circumstances(next(iter(results.values())), self.seeds))
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    main(SlimGAN)

@@ -12,17 +12,14 @@ It leaves ``table.md`` and ``runs.csv`` in that folder.
 import csv
 import os
 import shlex
-import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from compare import cell, circumstances, fid, interval, significance, train, verdict
-from jsonargparse import auto_cli
+from compare import Comparison, cell, chosen, circumstances, fid, interval, main, significance, train, verdict
 
 HERE = Path(__file__).parent / "width_wise"
 FONTS = (
@@ -206,19 +203,8 @@ def write_csv(path: Path, results: dict[tuple[str, str, int], dict[str, Any]]) -
             writer.writerow([target, strategy, seed, *about, fid(result), *ends, result["wall_seconds"]])
 
 
-def main(
-    runs: Path = Path("runs/width_wise"),
-    scale: Literal["mini", "64px"] = "mini",
-    seeds: list[int] = [0, 1, 2],  # noqa: B006
-    targets: list[Literal["near", "far"]] = ["near", "far"],  # noqa: B006
-    only: list[str] | None = None,
-    steps: int | None = None,
-    source_steps: int | None = None,
-    options: str = "",
-    parallel: int = 2,
-    threads: int = 1,
-    out: Path | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class WidthWise(Comparison):
     """Train the source, then every strategy on every target and seed, and write the tables.
 
     Args:
@@ -229,49 +215,48 @@ def main(
         only: Names of strategies; all when omitted.
         steps: Steps of a transfer; the scale's when omitted.
         source_steps: Steps of the source; the scale's when omitted.
-        options: Further options of `gansharing fit` for every run, as one string.
-        parallel: Transfers at the same time.
-        threads: CPU threads of each.
-        out: Also write the Markdown to this file.
     """
-    sizes, more = SCALES[scale], shlex.split(options)
-    chosen = {name: given for name, given in strategies(sizes).items() if only is None or name in only}
-    if not chosen:
-        raise SystemExit(f"width_wise.py: no such strategy; choose from {', '.join(strategies(sizes))}")
-    paths = {"near": "openmoji", "far": str(write_letters(runs / "data" / "letters"))}
-    length = source_steps or sizes.source_steps
-    source = runs / "source"
-    source_options = [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 2)}"]
-    source_options += sizes.options(("generator", "discriminator"))
-    train([HERE / "mini_source.yaml"], 0, source, [*source_options, *more], threads)
 
-    def transfer(job: tuple[str, str, int]) -> dict[str, Any]:
-        target, strategy, seed = job
-        given = [f"--model.source={source}/checkpoints/last.ckpt", f"--data.path={paths[target]}"]
-        given += [f"--trainer.max_steps={steps or sizes.steps}"]
-        given += [f"--trainer.val_check_interval={steps or sizes.steps}", "--scores.bootstrap=1000"]
-        # All strategies start from one network, which is scored once.
-        given += [f"--scores.untrained={str(strategy == 'full' and seed == seeds[0]).lower()}"]
-        given += [*sizes.options(()), *chosen[strategy], *more]
-        files = [HERE / "mini_source.yaml", HERE / "mini_transfer.yaml"]
-        return train(files, seed, runs / f"{target}-{strategy}-s{seed}", given, threads)
+    runs: Path = Path("runs/width_wise")
+    scale: Literal["mini", "64px"] = "mini"
+    targets: list[Literal["near", "far"]] = field(default_factory=lambda: ["near", "far"])
+    only: list[str] | None = None
+    steps: int | None = None
+    source_steps: int | None = None
 
-    jobs = [(target, name, seed) for seed in seeds for target in targets for name in chosen]
-    with ThreadPoolExecutor(parallel) as pool:
-        results = dict(zip(jobs, pool.map(transfer, jobs), strict=True))
-    titles = {"near": "Near: Twemoji to OpenMoji", "far": "Far: Twemoji to letters"}
-    parts = [
-        table(titles[target], {name: [results[target, name, seed] for seed in seeds] for name in chosen})
-        for target in targets
-    ]
-    text = "\n\n".join([*parts, circumstances(results[jobs[0]], seeds)])
-    write_csv(runs / "runs.csv", results)
-    (runs / "table.md").write_text(text)
-    print(text)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(runs / "table.md", out)
+    def make(self) -> None:
+        """Make the runs that are missing, and the tables."""
+        sizes, more = SCALES[self.scale], shlex.split(self.options)
+        ways = strategies(sizes)
+        names = chosen(self.only, ways, "strategy")
+        paths = {"near": "openmoji", "far": str(write_letters(self.runs / "data" / "letters"))}
+        steps, length = self.steps or sizes.steps, self.source_steps or sizes.source_steps
+        source = self.runs / "source"
+        lengths = [f"--trainer.max_steps={length}", f"--trainer.val_check_interval={max(1, length // 2)}"]
+        lengths += sizes.options(("generator", "discriminator"))
+        train([HERE / "mini_source.yaml"], 0, source, [*lengths, *more], self.threads)
+
+        def transfer(job: tuple[str, str, int]) -> dict[str, Any]:
+            target, strategy, seed = job
+            given = [f"--model.source={source}/checkpoints/last.ckpt", f"--data.path={paths[target]}"]
+            given += [f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}"]
+            # All strategies start from one network, which is scored once.
+            untrained = strategy == "full" and seed == self.seeds[0]
+            given += ["--scores.bootstrap=1000", f"--scores.untrained={str(untrained).lower()}"]
+            given += [*sizes.options(()), *ways[strategy], *more]
+            files = [HERE / "mini_source.yaml", HERE / "mini_transfer.yaml"]
+            return train(files, seed, self.runs / f"{target}-{strategy}-s{seed}", given, self.threads)
+
+        jobs = [(target, name, seed) for seed in self.seeds for target in self.targets for name in names]
+        results = self.each(jobs, transfer)
+        titles = {"near": "Near: Twemoji to OpenMoji", "far": "Far: Twemoji to letters"}
+        parts = [
+            table(titles[target], {n: [results[target, n, seed] for seed in self.seeds] for n in names})
+            for target in self.targets
+        ]
+        write_csv(self.runs / "runs.csv", results)
+        self.write(*parts, circumstances(results[jobs[0]], self.seeds))
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    main(WidthWise)

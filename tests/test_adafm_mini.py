@@ -33,8 +33,10 @@ def test_methods_of_every_kind_train_on_both_targets(
     out = tmp_path / "docs" / "adafm.md"
     # The others are started by tests/test_adafm.py.
     given: dict[str, Any] = {"runs": tmp_path, "seeds": [0], "steps": 1, "source_steps": 2, "parallel": 1}
-    script.main(targets=["1000"], only=["our_d5"], options=small, **given)
-    script.main(targets=["25"], only=["our", "minegan", "bsa"], options=small, out=out, **given)
+    script.AdaFMTransfer(targets=["1000"], only=["our_d5"], options=small, **given).make()
+    script.AdaFMTransfer(
+        targets=["25"], only=["our", "minegan", "bsa"], options=small, out=out, **given
+    ).make()
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["our", "minegan", "bsa"]
     assert all(row["status"] == "finished" and float(row["fid_lite"]) > 0 for row in rows)

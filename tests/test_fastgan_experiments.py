@@ -47,7 +47,7 @@ def test_the_miniature_trains_seeks_and_draws(
         assert done.code == 0, done.err
     # As a command leaves it that was interrupted after training.
     options: dict[str, Any] = {"seeds": [0], "only": names, "images": 11, "seek_steps": 1}
-    script.main(runs=tmp_path, out=tmp_path / "docs/fastgan.md", **options)
+    script.FastGAN(runs=tmp_path, out=tmp_path / "docs/fastgan.md", **options).make()
     assert [len(list((faces / part).iterdir())) for part in ("train", "val")] == [11, 2]
     sizes = {
         name: json.loads((tmp_path / f"{name}-s0/results.json").read_text())["parameters"] for name in names
@@ -63,7 +63,7 @@ def test_the_miniature_trains_seeks_and_draws(
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
     assert [row["model"] for row in rows] == ["baseline", "both"]
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-s0/**/*") if path.is_file()}
-    script.main(runs=tmp_path, **options)  # nothing is trained or sought again
+    script.FastGAN(runs=tmp_path, **options).make()  # nothing is trained or sought again
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 

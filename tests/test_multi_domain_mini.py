@@ -33,7 +33,7 @@ def test_every_kind_of_sharing_trains_in_four_domains(
     small += " --trainer.enable_model_summary=false"
     out = tmp_path / "docs" / "multi_domain.md"
     given: dict[str, Any] = {"runs": tmp_path, "seeds": [0], "steps": 1, "parallel": 1, "options": small}
-    script.main(only=["stargan_v2", "layer_1"], out=out, **given)
+    script.ManyDomains(only=["stargan_v2", "layer_1"], out=out, **given).make()
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
     assert [row["sharing"] for row in rows] == ["layer_1"] * 4 + ["stargan_v2"] * 4
     assert [row["domain"] for row in rows[:4]] == NAMES
@@ -86,5 +86,5 @@ def test_whole_generators_share_nothing(script: ModuleType) -> None:
 
 
 def test_an_unknown_way_is_named(script: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no such way of sharing; choose from layer_1"):
-        script.main(runs=tmp_path, only=["width_2"], domains=2)
+    with pytest.raises(SystemExit, match="no such way of sharing: width_2; choose from layer_1"):
+        script.ManyDomains(runs=tmp_path, only=["width_2"], domains=2).make()

@@ -187,7 +187,7 @@ def test_the_table_from_finished_runs(
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(content))
     rows = ["individual", "slimgan", "shared_d"]
-    script.main(runs=tmp_path, only=rows, out=tmp_path / "docs/table.md")
+    script.SlimGAN(runs=tmp_path, only=rows, out=tmp_path / "docs/table.md").make()
     text = (tmp_path / "docs/table.md").read_text()
     assert "| individual | 51 ± 1 | 41 ± 1 | 31 ± 1 | 21 ± 1 | 36 ± 1 | – | 4.0 |" in text
     assert "| slimgan | 31 ± 1 | 29 ± 1 | 27 ± 1 | 25 ± 1 | 28 ± 1 | 101 ± 1 | 1.0 |" in text
@@ -199,7 +199,7 @@ def test_the_table_from_finished_runs(
     lines = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
     assert len(lines) == 9 and lines[0]["mIC"] == "" and float(lines[6]["0.25"]) == 30
     with pytest.raises(SystemExit, match="choose from individual"):
-        script.main(runs=tmp_path, only=["slim"])
+        script.SlimGAN(runs=tmp_path, only=["slim"]).make()
 
 
 def test_the_miniature_trains(
@@ -208,7 +208,7 @@ def test_the_miniature_trains(
     monkeypatch.setattr(sys, "argv", ["slimgan.py"])
     options = f"--data.path={photos} --data.batch_size=2 --scores.num_samples=4 --scores.bootstrap=2"
     options += " --trainer.accelerator=cpu"
-    script.main(runs=tmp_path, seeds=[0], only=["slimgan"], steps=1, options=options)
+    script.SlimGAN(runs=tmp_path, seeds=[0], only=["slimgan"], steps=1, options=options).make()
     found = json.loads((tmp_path / "slimgan-s0/results.json").read_text())
     assert found["status"] == "finished" and math.isfinite(found["scores"]["mic_lite"])
     assert "| slimgan |" in (tmp_path / "table.md").read_text()

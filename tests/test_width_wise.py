@@ -148,13 +148,13 @@ def test_finished_runs_are_kept_and_the_tables_written(
             "git": "x",
         }
         (tmp_path / name / "results.json").write_text(json.dumps(content))
-    script.main(
+    script.WidthWise(
         runs=tmp_path,
         seeds=[0, 1],
         targets=["near"],
         only=["full", "width_1"],
         out=tmp_path / "docs/table.md",
-    )
+    ).make()
     assert "| width_1 | 10 | 1.00% | 13.5 ± 0.707" in (tmp_path / "docs/table.md").read_text()
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 5
 

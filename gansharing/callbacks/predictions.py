@@ -36,13 +36,7 @@ class Predictions(Callback):
             self.folder = Path(self.out or Path(trainer.default_root_dir) / "predictions")
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        _: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, _: int = 0
     ) -> None:
         """Write one file an image."""
         if self.folder is None:

@@ -163,13 +163,7 @@ class Scores(Validated):
         self._reset(trainer, pl_module)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        _: int = 0,
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, _: int = 0
     ) -> None:
         """Extract the features of a batch of generated images."""
         self._look(outputs)

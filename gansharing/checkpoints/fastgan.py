@@ -43,13 +43,7 @@ _ALONE = "its only network"
 def read_fastgan(path: Path, part: str | None) -> Imported:
     """Read the original's generator or discriminator, or a state dict of one alone.
 
-    Args:
-        path: The file.
-        part: ``ema``, ``generator`` (the live one), ``discriminator``, or None: the averaged generator if
-            there is one.
-
-    Raises:
-        UserError: It holds code, is damaged, or does not hold the part; tensors that do not fit are named.
+    Arguments and errors are those of :class:`~gansharing.checkpoints.foreign.Reader`.
     """
     source = str(path)
     found = _found(read_torch(read_bytes(path), source), source)

@@ -6,10 +6,10 @@ import re
 import sys
 import tarfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from torch import Tensor
@@ -234,7 +234,20 @@ def choose_part(part: str | None, held: Mapping[str, str], source: str) -> tuple
     return part, notes
 
 
-Reader = Callable[[Path, str | None], Imported]
+class Reader(Protocol):
+    """Reads a network from a file of another project's."""
+
+    def __call__(self, path: Path, part: str | None) -> Imported:
+        """Read one network.
+
+        Args:
+            path: The file.
+            part: ``ema``, ``generator`` (the live one), ``discriminator``, or None: the averaged generator
+                if there is one.
+
+        Raises:
+            UserError: It holds code, is damaged or lacks the part; tensors that do not fit are named.
+        """
 
 
 def refuse_misfits(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor], what: str) -> None:

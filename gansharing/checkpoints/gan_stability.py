@@ -41,13 +41,7 @@ def read_gan_stability(path: Path, part: str | None) -> Imported:
     A dictionary of networks (``generator_test`` is the average) or one state dict alone, with or without the
     prefix of ``DataParallel``. A generator with a small head comes divided: θ_D is its head, gamma and beta.
 
-    Args:
-        path: The file.
-        part: ``ema``, ``generator`` (the live one), ``discriminator``, or None: the averaged generator if
-            there is one.
-
-    Raises:
-        UserError: It holds code, is damaged, or does not hold the part; tensors that do not fit are named.
+    Arguments and errors are those of :class:`~gansharing.checkpoints.foreign.Reader`.
     """
     source, (state, kind, notes) = str(path), _part_of(path, part)
     state = _one_label(renamed(state), notes)

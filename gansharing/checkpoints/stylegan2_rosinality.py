@@ -92,13 +92,7 @@ def read_rosinality(path: Path, part: str | None) -> Imported:
 
     The averaged style of a file without ``latent_avg`` is estimated: the mean over 10,000 seeded latents.
 
-    Args:
-        path: The file.
-        part: ``ema``, ``generator`` (the live one), ``discriminator``, or None: the averaged generator if
-            there is one.
-
-    Raises:
-        UserError: It holds code, is damaged, or does not hold the part; tensors that do not fit are named.
+    Arguments and errors are those of :class:`~gansharing.checkpoints.foreign.Reader`.
     """
     source = str(path)
     content = read_torch(read_bytes(path), source)

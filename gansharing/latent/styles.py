@@ -21,11 +21,7 @@ class StyleBased(Protocol):
     synthesis: Callable[..., Tensor]
 
     def style(
-        self,
-        latent: Tensor,
-        labels: Tensor | None = None,
-        truncation: float = 1.0,
-        cutoff: int | None = None,
+        self, latent: Tensor, labels: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None
     ) -> Tensor:
         """Styles ``(N, num_ws, w_dim)`` of latents."""
 

@@ -150,6 +150,9 @@ class Generator(Network):
 
         Returns:
             ``(N, 3, resolution, resolution)`` in [-1, 1].
+
+        Raises:
+            UserError: The network is conditional and labels are missing.
         """
         raise TypeError(f"{type(self).__name__} does not define forward")
 

@@ -88,15 +88,7 @@ class BigGANGenerator(Generator):
         }
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1].
-
-        Args:
-            latent: Drawn from N(0, I).
-            labels: Class indices ``(N,)``; ignored without classes.
-
-        Raises:
-            UserError: The network has classes and labels are missing.
-        """
+        """Map latents drawn from N(0, I) to images, see :meth:`~gansharing.networks.Generator.forward`."""
         start, *parts = latent.chunk(len(self.blocks) + 1, 1)
         if self.embed is not None:
             by_class = self.embed(given_labels(labels, self.num_classes))

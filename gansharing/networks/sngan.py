@@ -99,15 +99,7 @@ class SNGANGenerator(Generator):
         return [*found, Features([*written, "norm"], ["to_rgb"])]
 
     def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Map latents ``(N, latent_dim)`` to images ``(N, 3, H, H)`` in [-1, 1].
-
-        Args:
-            latent: Drawn from N(0, I).
-            labels: Class indices ``(N,)``; ignored without classes.
-
-        Raises:
-            UserError: The network has classes and labels are missing.
-        """
+        """Map latents drawn from N(0, I) to images, see :meth:`~gansharing.networks.Generator.forward`."""
         by_class = (given_labels(labels, self.num_classes),) if self.num_classes else ()
         x = self.first(latent).unflatten(1, (-1, self.bottom, self.bottom))
         for block in self.blocks:

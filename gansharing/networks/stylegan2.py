@@ -198,11 +198,7 @@ class StyleGAN2Generator(Generator):
         return self.mapping
 
     def style(
-        self,
-        latent: Tensor,
-        labels: Tensor | None = None,
-        truncation: float = 1.0,
-        cutoff: int | None = None,
+        self, latent: Tensor, labels: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None
     ) -> Tensor:
         """Map latents to one style a layer.
 
