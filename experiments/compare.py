@@ -14,6 +14,7 @@ import shlex
 import shutil
 import statistics
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ def circumstances(result: dict[str, Any], seeds: list[int]) -> str:
 
 
 @dataclass(kw_only=True)
-class Comparison:
+class Comparison(ABC):
     """A table of runs, each made once: the same command goes on where it stopped.
 
     Args:
@@ -136,9 +137,9 @@ class Comparison:
     threads: int = 1
     out: Path | None = None
 
+    @abstractmethod
     def make(self) -> None:
         """Make the runs that are missing, and the table."""
-        raise NotImplementedError
 
     def each(self, jobs: Iterable[Job], work: Callable[[Job], Result]) -> dict[Job, Result]:
         """What ``work`` makes of every job, so many at a time."""

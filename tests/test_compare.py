@@ -70,6 +70,7 @@ def test_a_table_lies_beside_its_runs_and_where_it_was_asked(compare: ModuleType
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"picture")
     out = tmp_path / "docs" / "some.md"
-    compare.Comparison(runs=tmp_path / "runs", out=out).write("one", "two", pictures=[picture])
+    table = compare.Configurations(configs=[], runs=tmp_path / "runs", out=out)
+    table.write("one", "two", pictures=[picture])
     assert (tmp_path / "runs" / "table.md").read_text() == out.read_text() == "one\n\ntwo"
     assert out.with_name("picture.png").read_bytes() == b"picture"
