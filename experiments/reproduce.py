@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from compare import train
+from compare import RunFailed, train
 from jsonargparse import auto_cli
 
 from gansharing.errors import UserError
@@ -45,6 +45,7 @@ class Table:
         data: The paper's data sets; each is trained on by every method.
         needs: Further paths, by the option that takes each.
         together: The data sets are the domains of one run.
+        options: Of a method, beside its files, those of `gansharing fit`.
     """
 
     mini: list[str]
@@ -52,6 +53,7 @@ class Table:
     data: list[str]
     needs: dict[str, str] = field(default_factory=dict)
     together: bool = False
+    options: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def document(self) -> str:
@@ -73,6 +75,10 @@ _ABLATIONS = [
     "slimmable_d",
     "distillation_only",
 ]
+# SNDCGAN's channels at the four widths; both rows' network of full width is the same.
+_CHANNELS = {"0.25": 128, "0.5": 256, "0.75": 384, "1": 512}
+_INDIVIDUAL = {f"individual-{width}": (narrow, narrow) for width, narrow in _CHANNELS.items()}
+_INDIVIDUAL |= {f"individual_f-{width}": (narrow, 512) for width, narrow in _CHANNELS.items() if width != "1"}
 _SPECTRAL = ["paper", "no_spectral_norm", "dcgan"]
 TABLES = {
     "width_wise-1": Table(
@@ -83,7 +89,8 @@ TABLES = {
     ),
     "width_wise-2": Table(
         ["multi_domain.py"],
-        {name: ["multi_domain/table_2", f"width_wise/{name}"] for name in _SHARINGS[2:]},
+        {name: ["multi_domain/table_2", f"width_wise/{name}"] for name in _SHARINGS[2:]}
+        | {"stargan_v2": ["multi_domain/stargan_v2"]},
         ["celeba_hq", "church", "cat", "bedroom"],
         together=True,
     ),
@@ -95,14 +102,23 @@ TABLES = {
     ),
     "fastgan-2": Table(
         ["fastgan.py"],
-        {"ours": ["fastgan/official"]} | _laid("fastgan/official", ["baseline", "skip", "decode"]),
+        {"stylegan2": ["stylegan2/256", "fastgan/stylegan2"], "ours": ["fastgan/official"]}
+        | _laid("fastgan/official", ["baseline", "skip", "decode"]),
         ["animal_face_dog", "animal_face_cat", "obama", "panda", "grumpy_cat"],
     ),
     "slimgan-4": Table(
         ["slimgan.py"],
         {"slimgan": ["slimgan/base", "slimgan/dcgan_{data}"]}
-        | {name: ["slimgan/base", "slimgan/dcgan_{data}", f"slimgan/{name}"] for name in _ABLATIONS},
+        | {name: ["slimgan/base", "slimgan/dcgan_{data}", f"slimgan/{name}"] for name in _ABLATIONS}
+        | {
+            name: ["slimgan/base", "slimgan/dcgan_{data}", "slimgan/individual_dcgan_{data}"]
+            for name in _INDIVIDUAL
+        },
         ["cifar10"],
+        options={
+            name: [f"--model.generator.channels={g}", f"--model.discriminator.channels={d}"]
+            for name, (g, d) in _INDIVIDUAL.items()
+        },
     ),
     "spectral_style-1": Table(
         [
@@ -177,10 +193,10 @@ def full(
         files = [HERE / f"{file.format(data=data)}.yaml" for file in table.files[method]]
         run = runs / f"{name}-full" / f"{method}-{data}-s{seed}"
         try:
-            train(files, seed, run, [*always, *sets[data], *options], os.cpu_count() or 1)
-        except subprocess.CalledProcessError as error:
-            said = (run / "output.log").read_text(errors="replace").strip().splitlines()[-1:]
-            raise UserError(f"{run} failed: {''.join(said)} (more in output.log)") from error
+            own = [*always, *sets[data], *table.options.get(method, []), *options]
+            train(files, seed, run, own, os.cpu_count() or 1)
+        except RunFailed as error:
+            raise UserError(str(error)) from error
         done.append(str(run))
     results.mkdir(parents=True, exist_ok=True)
     report(done, str(results / f"{name}-full.md"), f"{name}, as published")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import Comparison, cell, chosen, circumstances, main, train, verdict
+from compare import Comparison, cell, chosen, circumstances, main, over_seeds, train, verdict
 
 HERE = Path(__file__).parent / "slimgan"
 WIDTHS = (0.25, 0.5, 0.75, 1.0)
@@ -79,16 +79,6 @@ def scores_of(row: str, results: list[dict[str, Any]]) -> dict[str, float]:
 def column(seeds: list[dict[str, float]], name: str) -> list[float]:
     """A score on every seed; empty where a row has none."""
     return [scores[name] for scores in seeds if name in scores]
-
-
-def over_seeds(values: list[float]) -> str:
-    """Student's 95 % interval of the mean over seeds."""
-    from scipy.stats import t
-
-    if len(values) < 2:
-        return "–"
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values) - half:.4g} – {statistics.mean(values) + half:.4g}"
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:

@@ -50,6 +50,16 @@ def test_methods_of_every_kind_train_on_both_targets(
     assert frozen == [5, 6]
 
 
+def test_a_target_without_the_methods_is_left_out(script: ModuleType) -> None:
+    assert script.asked(["1000", "25"], ["our_d5"]) == {"1000": ["our_d5"]}
+    assert script.asked(["25", "1000"], ["bsa", "our_d5"]) == {"25": ["bsa"], "1000": ["our_d5", "bsa"]}
+    assert script.asked(["1000", "25"], None) == script.TARGETS
+    with pytest.raises(SystemExit, match="not tried on 25 images: our_d5"):
+        script.asked(["25"], ["our_d5"])
+    with pytest.raises(SystemExit, match="no such target: 26"):
+        script.asked(["26"], None)
+
+
 def result(fid: float, best: float, lpips: float) -> dict[str, Any]:
     return {
         "scores": {"fid_lite": fid, "fid_lite_low": fid - 1, "fid_lite_high": fid + 1},

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from PIL import Image
 
 from gansharing.checkpoints import save_network
 from gansharing.networks import StyleGAN2Discriminator, StyleGAN2Generator
-from tests.cli.program import run
+from tests.cli.program import run, write_images
 from tests.support import experiment
 
 ROOT = Path(__file__).parents[1] / "experiments"
@@ -67,6 +67,22 @@ def test_the_miniature_trains_seeks_and_draws(
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
+def test_faces_are_sought_again_in_another_number_of_steps(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[int] = []
+
+    def project(generator: Any, target: Any, embed: Any, steps: int) -> Any:
+        sought.append(steps)
+        return SimpleNamespace(image=target, end=1 / steps)
+
+    monkeypatch.setattr("gansharing.load", lambda run: StyleGAN2Generator(32, channel_base=64))
+    monkeypatch.setattr("gansharing.latent.project_latent", project)
+    faces = write_images(tmp_path / "val", count=2)
+    assert [script.seek(tmp_path, faces, steps) for steps in (4, 4, 5, 5)] == [0.25, 0.25, 0.2, 0.2]
+    assert sought == [4, 4, 5, 5]  # two faces each
+
+
 def test_the_table_reads_all_seeds(script: ModuleType) -> None:
     def result(value: float, lpips: float) -> dict[str, Any]:
         scores = {"fid_lite": value, "fid_lite_low": value - 2, "fid_lite_high": value + 4}
@@ -86,7 +102,7 @@ def test_the_table_reads_all_seeds(script: ModuleType) -> None:
     }
     lines = script.table(rows, {"both": 0.125}).splitlines()
     # Student's t of two degrees of freedom: 4.303 * 0.1 / sqrt(3)
-    assert "31 ± 1 | 29 – 35 | 30 ± 1 (40, 40, 40) | 0.3 ± 0.1 | 0.0516 – 0.548 | 0.25 ± 0 | – " in lines[2]
+    assert "31 ± 1 | 29 – 35 | 30 ± 1 (40, 40, 40) | 0.3 ± 0.1 | 0.05159 – 0.5484 | 0.25 ± 0 | – " in lines[2]
     assert "| 0.125 | 1,000 + 2,000 | 1.5 |" in lines[3]
     assert "| skip below baseline | holds |" in lines
     assert "| both below skip | within seed noise |" in lines

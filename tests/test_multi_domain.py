@@ -78,6 +78,30 @@ def test_the_miniature_resumes(folders: Path, tmp_path: Path) -> None:
         assert all(torch.equal(one[key], value) for key, value in other.items())
 
 
+def test_the_miniature_starts_from_a_trained_source(folders: Path, tmp_path: Path) -> None:
+    small = [option for option in SMALL if not option.startswith("--grids")]
+    source = tmp_path / "source"
+    done = run(
+        *("fit", "--config", ROOT / "width_wise/mini_source.yaml", f"--data.path={folders / 'cat'}", *small),
+        f"--trainer.default_root_dir={source}",
+    )
+    assert done.code == 0, done.err
+    laid = ("--config", ROOT / "multi_domain/mini.yaml", "--config", ROOT / "multi_domain/from_source.yaml")
+    given = json.dumps({"twemoji": str(folders / "cat"), "openmoji": str(folders / "church")})
+    done = run(
+        *("fit", *laid, f"--model.source={source}", f"{GAME}.optimizer_g.init_args.lr=0"),
+        *("--data.domains", given, *SMALL),
+        f"--trainer.default_root_dir={tmp_path / 'run'}",
+    )
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "run/results.json").read_text())["source"] == str(source)
+    # Without a rate the generators stay what they started from.
+    first = load(source).state_dict()
+    for name in ("twemoji", "openmoji"):
+        kept = load(tmp_path / "run/checkpoints/last.ckpt", f"generator.{name}").named_parameters()
+        assert all(torch.allclose(value, first[key], atol=1e-7) for key, value in kept)
+
+
 def test_other_domains_are_refused(folders: Path, tmp_path: Path) -> None:
     given = json.dumps({"cat": str(folders / "cat"), "church": str(folders / "church")})
     done = run(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gansharing.errors import UserError
-from tests.cli.program import write_images
+from tests.cli.program import run, write_images
 from tests.support import experiment
 
 HERE = Path(__file__).parents[1] / "experiments"
@@ -29,6 +29,45 @@ def test_every_table_is_made_of_files_that_exist(script: ModuleType) -> None:
         for files in table.files.values():
             for data in table.data:
                 assert all((HERE / f"{file.format(data=data)}.yaml").is_file() for file in files)
+
+
+@pytest.mark.timeout(400)
+def test_every_full_run_fits_the_program(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, tuple[list[Path], list[str]]] = {}
+
+    def note(files: list[Path], seed: int, run: Path, options: list[str], threads: int) -> None:
+        asked[run.name] = files, options
+
+    monkeypatch.setattr(script, "train", note)
+    monkeypatch.setattr(script, "report", lambda *_: None)
+    for name, table in script.TABLES.items():
+        # One set of data stands for those that are trained on alike.
+        sets = table.data if table.together or "{data}" in str(table.files) else table.data[:1]
+        script.full(name, {key: "here" for key in (*sets, *table.needs)}, tmp_path, tmp_path, [], [0])
+    parsed = {}
+    for name, (files, options) in asked.items():
+        words = [word for file in files for word in ("--config", file)]
+        done = run("fit", *words, *options, "--print_config")
+        assert done.code == 0, f"{name}: {done.err}"
+        parsed[name] = yaml.safe_load(done.out)
+    channels = {
+        name.removesuffix("-cifar10-s0"): [
+            parsed[name]["model"]["init_args"][part]["init_args"]["channels"]
+            for part in ("generator", "discriminator")
+        ]
+        for name in parsed
+        if name.startswith("individual")
+    }
+    assert channels == {
+        "individual-0.25": [128, 128], "individual-0.5": [256, 256], "individual-0.75": [384, 384],
+        "individual-1": [512, 512], "individual_f-0.25": [128, 512], "individual_f-0.5": [256, 512],
+        "individual_f-0.75": [384, 512],
+    }  # fmt: skip
+    table_2 = [config["data"]["init_args"] for name, config in parsed.items() if name.endswith("-all-s0")]
+    assert len(table_2) == 5 and {(data["resolution"], data["crop"]) for data in table_2} == {(256, "center")}
+    assert "stylegan2-animal_face_dog-s0" in parsed
 
 
 def test_every_paper_is_reproduced(script: ModuleType) -> None:

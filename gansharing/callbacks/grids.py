@@ -49,7 +49,9 @@ class Grids(Callback):
         if not trainer.is_global_zero:
             return
         if hasattr(data, "references"):
-            rows = [_spread(member.train_set, self.columns) for member in data.members.values()]
+            # Of images in shards this process may have none: those that scores are taken against stand in.
+            sets = [getattr(member, "train_set", member.reference) for member in data.members.values()]
+            rows = [_spread(images, self.columns) for images in sets]
             self._save(trainer, torch.cat([_filled(row, self.columns) for row in rows]), "real")
         elif (images := getattr(data, "train_set", None)) is not None:
             self._save(trainer, _spread(images, self.columns * self.rows), "real")

@@ -14,6 +14,14 @@ from gansharing.data import CachedImages
 from gansharing.errors import UserError
 from gansharing.metrics import DomainSuites, ScoreSuite, WidthSuites, build_extractor, real_features
 
+# What must be one in a history, as the protocol calls it and as the options do.
+_SAME = {
+    "extractor": "extractor",
+    "resize": "resize",
+    "extractor_fingerprint": "weights",  # and the resize, which is named first
+    "n_fake_asked": "num_samples",
+}
+
 
 class Scores(Validated):
     """Score the images of every validation and test with one shared feature pass.
@@ -132,9 +140,14 @@ class Scores(Validated):
 
     @torch.no_grad()
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Score the untrained network, or find what a resumed run had scored."""
+        """Score the untrained network, or find what a resumed run had scored.
+
+        Raises:
+            UserError: A resumed run was scored in another way.
+        """
         if trainer.global_step > 0:
             self._recall(Path(trainer.default_root_dir) / "results.json", trainer.global_step)
+            self._refuse_mixture()
         if not self.untrained or trainer.global_step > 0 or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._reset(trainer, pl_module)
@@ -158,6 +171,22 @@ class Scores(Validated):
             self._protocol = self._protocol or written["protocol"]
         self.history.sort(key=lambda entry: entry["step"])
 
+    def _refuse_mixture(self) -> None:
+        # The best of scores that were taken in two ways would be that of the kinder way.
+        asked = self._protocol.get("n_fake")  # older checkpoints say only how many there were
+        before, now = {"n_fake_asked": asked} | self._protocol, self._present()
+        for key, option in _SAME.items():
+            if before.get(key) not in (None, now.get(key)):
+                raise UserError(
+                    f"the scores of this run were taken with {option}={before[key]}, and would go on with "
+                    f"{option}={now.get(key)}: resume with the same --scores options; others are for "
+                    "gansharing validate --ckpt_path"
+                )
+
+    def _present(self) -> dict[str, Any]:
+        suite = self._suite
+        return {} if suite is None else suite.protocol() | {"n_fake_asked": self.num_samples}
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Forget the previous images."""
         self._reset(trainer, pl_module)
@@ -178,7 +207,7 @@ class Scores(Validated):
 
     def _record(self, trainer: Trainer, pl_module: Any, scores: dict[str, float]) -> None:
         entry = {"step": trainer.global_step, "images": pl_module.images} | scores
-        self._protocol = self._suite.protocol() if self._suite is not None else {}
+        self._protocol = self._present()
         self.history = [old for old in self.history if old["step"] != entry["step"]] + [entry]
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Checkpoint files: written whole or not at all, read without running anything."""
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from gansharing.errors import UserError
@@ -37,11 +39,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Load a checkpoint; pickled code is refused whatever ``weights_only`` says.
 
+        Where a run has several processes, the tensors lie in the mapped file, so that a process reads only
+        those that it uses. What is kept beyond loading must be copied: ``ExplicitDDP`` does it.
+
         Raises:
             UserError: The file is missing, torn, of another program, or holds more than tensors and plain
                 values.
         """
-        content = read_checkpoint(path)
+        content = _read(path, mapped=dist.is_available() and dist.is_initialized())
         if "networks" not in content:
             raise UserError(f"{path} was not written by gansharing; read it with 'gansharing import'")
         return content
@@ -54,6 +59,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: The file is missing, torn, no checkpoint, or holds objects that only running code from
             the file could restore.
     """
+    return _read(path, mapped=False)
+
+
+def _read(path: str | Path, mapped: bool) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; check the path (runs keep theirs in RUN/checkpoints/)")
@@ -62,7 +71,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             warnings.filterwarnings(
                 "ignore", message="Detected pickle protocol"
             )  # not torch's: refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            mapped = mapped and zipfile.is_zipfile(path)  # torch's old format cannot be mapped
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         reason = "it is damaged, or no checkpoint"  # torch's own words are 'Invalid argument' or a number
         if "Unsupported" in str(error) or "Weights only load failed" in str(error):

@@ -10,9 +10,16 @@ import torch
 from gansharing.data.cache import CachedImages
 from gansharing.data.images import ImageData, PositionedData
 from gansharing.data.loader import Batch, ResumableLoader, fetched
+from gansharing.data.shards import ShardedImageData, deal
 from gansharing.errors import UserError
 from gansharing.seeds import stream_seed
 from gansharing.sharing.layout import DomainLayout
+
+# What a domain may have of its own; sizes, ranges and loading are those of all.
+_OWN = (
+    *("path", "fraction", "subset", "crop", "background", "resample", "flip"),
+    *("reference_split", "val_fraction", "max_bad_share"),
+)
 
 
 class MultiDomainData(PositionedData):
@@ -24,32 +31,51 @@ class MultiDomainData(PositionedData):
     over when the largest has been seen once.
 
     Args:
-        domains: A folder whose sub-folders are the domains, or a path for each name: whatever
-            :class:`ImageData` takes.
+        domains: A folder whose sub-folders are the domains, or for each name a path, whatever
+            :class:`ImageData` takes, or options of its own: ``{path: ..., crop: center}``. With ``{shards:
+            ..., reference: ...}`` a domain is read from shards as :class:`ShardedImageData` does it: of its
+            k processes the i-th has the shards i, i + k, ..., and other domains' processes need none.
         batch_size: Images of a domain in a step, over all processes of that domain.
-        options: Of :class:`ImageData`, the same for every domain.
+        options: Of :class:`ImageData`, for every domain that has none of its own.
 
     Attributes:
-        members: The :class:`ImageData` of each domain.
+        members: The :class:`ImageData` or :class:`ShardedImageData` of each domain.
         names: Names of the domains, sorted.
 
     Raises:
-        UserError: There is no domain, or the folder has no sub-folders.
+        UserError: There is no domain, the folder has no sub-folders, or an option is no domain's own.
     """
 
-    def __init__(self, domains: str | dict[str, str], batch_size: int = 8, **options: Any) -> None:
+    def __init__(
+        self, domains: str | Mapping[str, str | dict[str, Any]], batch_size: int = 8, **options: Any
+    ) -> None:
         super().__init__()
         # In one order, whatever the user's or that of a stored configuration.
-        paths = _subfolders(domains) if isinstance(domains, str) else dict(sorted(domains.items()))
+        given = _subfolders(domains) if isinstance(domains, str) else dict(sorted(domains.items()))
+        paths = {name: {"path": own} if isinstance(own, str) else own for name, own in given.items()}
         if not paths:
             raise UserError("data.domains is empty; give at least one domain as NAME: PATH")
         if bad := [name for name in paths if not name or "." in name]:
             raise UserError(f"data.domains: '{bad[0]}' cannot name a domain; use a name without dots")
         if "path" in options:
             raise UserError("data.path is of one domain; give data.domains as NAME: PATH")
-        self.members = {
-            name: ImageData(path=path, batch_size=batch_size, **options) for name, path in paths.items()
-        }
+        self.members: dict[str, ImageData | ShardedImageData] = {}
+        for name, own in paths.items():
+            if own.keys() >= {"shards", "reference"}:
+                with blaming(name):
+                    self.members[name] = _sharded(own, batch_size, options)
+                continue
+            if bad := [key for key in own if key not in _OWN]:
+                raise UserError(
+                    f"data.domains.{name}: '{bad[0]}' is no option of a domain; those are {', '.join(_OWN)}"
+                )
+            if "path" not in own:
+                raise UserError(
+                    f"data.domains.{name} has no path; give {{path: PATH, ...}}, or {{shards: FOLDER, "
+                    "reference: SET}"
+                )
+            with blaming(name):
+                self.members[name] = _images(own, batch_size=batch_size, **options)
         self.batch_size = batch_size
         self.save_hyperparameters(logger=False)
 
@@ -86,19 +112,18 @@ class MultiDomainData(PositionedData):
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         layout = DomainLayout(len(self.members), world)
-        loaders = {}
+        loaders: dict[str, ResumableLoader] = {}
         for number, (name, member) in enumerate(self.members.items()):
             with blaming(name):
-                loaders[name] = ResumableLoader(
-                    member.train_set,
-                    member.batch_size,
-                    seed=member.seed + number,
-                    rank=layout.replica(rank),
-                    world=layout.replicas,
-                    drop_last=member.drop_last,
-                )
+                at = layout.replica(rank)
+                if isinstance(member, ImageData):
+                    loaders[name] = member.loader(at, layout.replicas, number)
+                else:
+                    dealt = deal(len(member.index.shards), 1, layout.replicas)
+                    loaders[name] = member.loader(at, dealt, number, reads=number in layout.of(rank))
         mine = [self.names[domain] for domain in layout.of(rank)]
-        return self._positioned(DomainLoader(loaders, mine, next(iter(self.members.values())).num_workers))
+        workers = max(member.num_workers for member in self.members.values())
+        return self._positioned(DomainLoader(loaders, mine, workers))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """As :meth:`ImageData.on_after_batch_transfer`, for each domain.
@@ -185,6 +210,21 @@ def blaming(domain: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"domain {domain}: {error}") from None
+
+
+def _images(own: dict[str, Any], batch_size: int, **options: Any) -> ImageData:
+    options.update(own)  # so that the call below stays one from which the command line knows the options
+    return ImageData(path=options.pop("path"), batch_size=batch_size, **options)
+
+
+def _sharded(own: dict[str, Any], batch_size: int, options: dict[str, Any]) -> ShardedImageData:
+    shared = {key: options[key] for key in ("flip", "num_workers", "seed") if key in options}
+    if bad := [key for key in own if key not in ("shards", "reference", "flip")]:
+        raise UserError(f"'{bad[0]}' is no option of a domain in shards; those are shards, reference, flip")
+    member = ShardedImageData(batch_size=batch_size, **(shared | own))
+    if (asked := options.get("resolution", member.resolution)) != member.resolution:
+        raise UserError(f"its shards hold images of {member.resolution} px, data.resolution is {asked}")
+    return member
 
 
 def _subfolders(path: str) -> dict[str, str]:

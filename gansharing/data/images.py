@@ -192,16 +192,25 @@ class ImageData(PositionedData):
     def train_dataloader(self) -> ResumableLoader:
         """Batches of this process, in the order that ``seed`` decides."""
         trainer = self.trainer
-        return self._positioned(
-            ResumableLoader(
-                self.train_set,
-                self.batch_size,
-                seed=self.seed,
-                rank=trainer.global_rank if trainer is not None else 0,
-                world=trainer.world_size if trainer is not None else 1,
-                drop_last=self.drop_last,
-                num_workers=self.num_workers,
-            )
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return self._positioned(self.loader(rank, world))
+
+    def loader(self, rank: int, world: int, stream: int = 0) -> ResumableLoader:
+        """Batches of one of several processes.
+
+        Args:
+            rank: Its number among them.
+            world: How many share a batch.
+            stream: Number of the order, where several sets have the same seed.
+        """
+        return ResumableLoader(
+            self.train_set,
+            self.batch_size,
+            seed=self.seed + stream,
+            rank=rank,
+            world=world,
+            drop_last=self.drop_last,
+            num_workers=self.num_workers,
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -30,7 +29,6 @@ class ImageSet(Protocol):
         ...
 
 
-@lru_cache(maxsize=4)
 def sample_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of ``count`` samples in an epoch: int64 (count,), a permutation, a function of the arguments.
 
@@ -40,12 +38,6 @@ def sample_order(seed: int, epoch: int, count: int) -> np.ndarray:
     order = source.permutation(count)
     order.flags.writeable = False
     return order
-
-
-def sample_index(seed: int, position: int, count: int) -> int:
-    """Index of the ``position``-th training sample, counted from 0 over all epochs of ``count`` samples."""
-    epoch, place = divmod(position, count)
-    return int(sample_order(seed, epoch, count)[place])
 
 
 def rank_share(size: int, rank: int, world: int) -> np.ndarray:
@@ -98,6 +90,7 @@ class ResumableLoader:
         self.rank, self.world = rank, world
         self.drop_last, self.num_workers = drop_last, num_workers
         self.position = 0
+        self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch, the same on every rank."""
@@ -107,9 +100,14 @@ class ResumableLoader:
     def indices(self, position: int) -> np.ndarray:
         """Indices of this rank's samples in the ``position``-th batch, counted from 0 over all epochs."""
         epoch, number = divmod(position, len(self))
-        order = sample_order(self.seed, epoch, len(self.images))
-        whole = order[number * self.batch_size : (number + 1) * self.batch_size]
+        whole = self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
         return whole[rank_share(len(whole), self.rank, self.world)]
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The images' order in an epoch, int64 (len(images),); that of the epoch last asked for is kept."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, sample_order(self.seed, epoch, len(self.images))
+        return self._order[1]
 
     def __iter__(self) -> Iterator[Batch]:
         positions = range(self.position, self.position + len(self))

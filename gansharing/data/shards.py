@@ -6,7 +6,7 @@ import numpy as np
 
 from gansharing.data.cache import CachedImages
 from gansharing.data.images import ImageData, PositionedData
-from gansharing.data.loader import ResumableLoader, sample_index
+from gansharing.data.loader import Batch, ImageSet, ResumableLoader
 from gansharing.data.shard_files import ShardedImages, ShardIndex, read_index
 from gansharing.errors import UserError
 
@@ -97,15 +97,25 @@ class ShardedImageData(PositionedData):
             else (0, 1, 0, 1)
         )
         dealt = deal(len(self.index.shards), nodes, processes)
-        return self._positioned(
-            ShardLoader(
-                self.index,
-                dealt,
-                self._scored.batch_size,
-                seed=self._scored.seed,
-                rank=node * processes + local,
-                num_workers=self.num_workers,
-            )
+        return self._positioned(self.loader(node * processes + local, dealt))
+
+    def loader(self, rank: int, dealt: list[list[int]], stream: int = 0, reads: bool = True) -> "ShardLoader":
+        """Batches of one of several processes.
+
+        Args:
+            rank: Its number among them.
+            dealt: Numbers of the shards of each.
+            stream: Number of the order, where several sets have the same seed.
+            reads: This process has the shards; without them it knows how many images there are, no more.
+        """
+        return ShardLoader(
+            self.index,
+            dealt,
+            self._scored.batch_size,
+            seed=self._scored.seed + stream,
+            rank=rank,
+            num_workers=self.num_workers,
+            reads=reads,
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -137,6 +147,19 @@ def deal(shards: int, nodes: int, processes: int) -> list[list[int]]:
     return [own[local::processes] for own in of_node for local in range(processes)]
 
 
+class _Elsewhere(ImageSet):
+    """Images that another process has."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        raise AssertionError("these images are another process's")
+
+
 class ShardLoader(ResumableLoader):
     """A :class:`ResumableLoader` whose processes have images of their own.
 
@@ -147,6 +170,7 @@ class ShardLoader(ResumableLoader):
         seed: Decides the order, with the position.
         rank: This process's number.
         num_workers: Processes that fetch and decode ahead.
+        reads: Open this process's shards; without, only lengths and positions are known.
 
     Raises:
         UserError: A shard is missing or damaged, or the batch does not divide.
@@ -161,9 +185,11 @@ class ShardLoader(ResumableLoader):
         seed: int = 0,
         rank: int = 0,
         num_workers: int = 0,
+        reads: bool = True,
     ) -> None:
+        held = [sum(index.shards[number].images for number in own) for own in dealt]
         super().__init__(
-            ShardedImages(index, dealt[rank]),
+            ShardedImages(index, dealt[rank]) if reads else _Elsewhere(held[rank]),
             batch_size,
             seed=seed,
             rank=rank,
@@ -173,7 +199,7 @@ class ShardLoader(ResumableLoader):
         )
         self.num_images = index.num_images
         self._share = batch_size // len(dealt)
-        self._most = max(sum(index.shards[number].images for number in own) for own in dealt)
+        self._most = max(held)
 
     def __len__(self) -> int:
         """Batches until the process with the most images has seen all of its own."""
@@ -182,7 +208,8 @@ class ShardLoader(ResumableLoader):
     def indices(self, position: int) -> np.ndarray:
         """Indices among this process's images in the ``position``-th batch, counted from 0 without end."""
         places = range(position * self._share, (position + 1) * self._share)
-        return np.array([sample_index(self.seed, place, len(self.images)) for place in places])
+        epochs = [divmod(place, len(self.images)) for place in places]
+        return np.array([self.order(epoch)[place] for epoch, place in epochs])
 
     def _geometry(self) -> dict[str, int | bool]:
         return super()._geometry() | {"num_images": self.num_images}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
@@ -32,7 +33,8 @@ class Owners:
         self.rank = dist.get_rank() if layout.world > 1 else 0
         self._groups: dict[int, Any] = {}
         if layout.replicas > 1:  # every process must take part in making every group
-            self._groups = {d: dist.new_group(layout.ranks(d)) for d in range(layout.domains)}
+            limit = _time_limit()
+            self._groups = {d: dist.new_group(layout.ranks(d), limit) for d in range(layout.domains)}
 
     @torch.no_grad()
     def reduce_shared(self, parameters: Sequence[nn.Parameter], scale: float) -> None:
@@ -65,13 +67,11 @@ class Owners:
             _unflatten(flat / self.layout.replicas, buffers)
 
     @torch.no_grad()
-    def broadcast(self, tensors: Sequence[Tensor], domain: int | None = None) -> None:
-        """Give all processes, or those of a domain, the values of the first of them."""
-        if self.layout.world == 1 or (domain is not None and self.layout.replicas == 1):
-            return
-        source = 0 if domain is None else self.layout.ranks(domain)[0]
-        for tensor in tensors:
-            dist.broadcast(tensor.data, src=source, group=None if domain is None else self._groups[domain])
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Give all processes the values of the first one."""
+        if self.layout.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.data, src=0)
 
     def gather(self, mine: Mapping[int, Any], everyone: bool) -> dict[int, Any]:
         """What the owners of all domains hold, by domain.
@@ -112,6 +112,13 @@ class Owners:
         _unflatten(wire.to(flat.dtype), gradients)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
+
+
+def _time_limit() -> timedelta:
+    """How long a reduction of the default group waits; a new group would take PyTorch's own limit instead."""
+    group: Any = dist.group.WORLD
+    options = group._get_backend(group._device_types[0]).options  # torch shows it nowhere in public
+    return options._timeout
 
 
 def _unflatten(flat: Tensor, into: Sequence[Tensor]) -> None:

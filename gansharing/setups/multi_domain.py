@@ -23,6 +23,7 @@ from gansharing.setups import domain_state
 from gansharing.setups.adversarial import Adversarial, build_optimizer
 from gansharing.setups.base import GenerativeSetup
 from gansharing.setups.replicas import Replicas
+from gansharing.setups.transfer import about_split, start_from
 from gansharing.sharing import Full, Sharing, described, split_of
 from gansharing.sharing.layout import DomainLayout
 from gansharing.sharing.tied import held_in_common
@@ -70,6 +71,9 @@ class MultiDomain(GenerativeSetup):
             ``sum_d w_d g_d``, for the mean divided by ``sum_d w_d``. What a domain owns is trained as ever.
         accumulate: Split each domain's batch in this many parts as as many processes would.
         compression: ``bf16`` halves the bytes of gradients between processes.
+        source: What all domains start from: a run, a checkpoint or an exported file with networks like the
+            game's; the game's own first weights when omitted.
+        source_discriminator: Where the source holds a generator alone, a file with its discriminator.
 
     Attributes:
         generator: The generators of this process's domains, by name.
@@ -81,7 +85,8 @@ class MultiDomain(GenerativeSetup):
         stream: What all random streams begin with; kept by checkpoints.
 
     Raises:
-        UserError: A sharing does not divide the networks, or there is no domain.
+        UserError: A sharing does not divide the networks, there is no domain, or the source is missing or
+            holds other networks than the game.
     """
 
     generator: Any  # of this process's domains, where other setups have one
@@ -96,6 +101,8 @@ class MultiDomain(GenerativeSetup):
         weights: dict[str, float] | None = None,
         accumulate: int = 1,
         compression: Compression = "none",
+        source: str | None = None,
+        source_discriminator: str | None = None,
     ) -> None:
         super().__init__(game.channels_last)
         self.domains = sorted(domains)
@@ -109,6 +116,8 @@ class MultiDomain(GenerativeSetup):
             )
         if accumulate < 1:
             raise UserError(f"model.accumulate is {accumulate}; give at least 1")
+        if source is not None:
+            start_from(source, source_discriminator, game.generator, game.discriminator)
         for name, network, how in (
             ("sharing", game.generator, sharing),
             ("sharing_discriminator", game.discriminator, sharing_discriminator),
@@ -119,6 +128,7 @@ class MultiDomain(GenerativeSetup):
                 )
             how.apply(network)
         self.reduction, self.accumulate, self.compression = reduction, accumulate, compression
+        self.source = source
         self.weights = {name: 1.0 for name in self.domains} | (weights or {})
         if self.weights.keys() != set(self.domains) or not all(0 < w < inf for w in self.weights.values()):
             raise UserError(
@@ -164,16 +174,8 @@ class MultiDomain(GenerativeSetup):
         splits = {part: split_of(getattr(self._first, part)) for part in ("generator", "discriminator")}
         return {
             "domains": self.domains,
-            "sharing": {
-                part: {
-                    **split.network.config["sharing"],
-                    "domain": split.domain_size,
-                    "shared": split.shared_size,
-                    "learn_ratio": split.learn_ratio,
-                    "delta_bytes": split.delta_bytes,
-                }
-                for part, split in splits.items()
-            },
+            **({} if self.source is None else {"source": str(self.source)}),
+            "sharing": {part: about_split(split) for part, split in splits.items()},
         }
 
     def networks(self) -> dict[str, nn.Module]:
@@ -213,11 +215,7 @@ class MultiDomain(GenerativeSetup):
         """Start all processes from the same weights, and say what is shared."""
         if self.batches == 0:
             self.stream = self.trainer.strategy.broadcast(torch.initial_seed())
-        for part in ("generator", "discriminator"):
-            self.owners.broadcast(self._shared(part))
-            for number, name in zip(self.mine, self.games, strict=True):
-                own = split_of(getattr(self.games[name], part))
-                self.owners.broadcast([*own.domain.values(), *own.domain_buffers.values()], number)
+            self._start_alike()
         split = split_of(self._first.generator)
         rank_zero_info(
             f"{len(self.domains)} domains: {described(split.network.config['sharing'])} gives each "
@@ -230,6 +228,16 @@ class MultiDomain(GenerativeSetup):
             shared = [*self._shared("generator"), *self._shared("discriminator")]
             self._hooks += [p.register_hook(lambda gradient: gradient * self._weight) for p in shared]
         self.exchange()
+
+    @torch.no_grad()
+    def _start_alike(self) -> None:
+        """Start every domain of every process from the first process's first game, whatever their seeds."""
+        first = [*self._first.parameters(), *self._first.buffers()]
+        self.owners.broadcast(first)
+        for game in self.games.values():
+            for tensor, start in zip([*game.parameters(), *game.buffers()], first, strict=True):
+                if tensor is not start:
+                    tensor.copy_(start)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One optimiser a player for all domains of the process, generator first.

@@ -103,16 +103,7 @@ class Transfer(Adversarial):
         return {
             "source": str(self.source),
             "start": self._stages,
-            "sharing": {
-                name: {
-                    **split.network.config["sharing"],
-                    "domain": split.domain_size,
-                    "shared": split.shared_size,
-                    "learn_ratio": split.learn_ratio,
-                    "delta_bytes": split.delta_bytes,
-                }
-                for name, split in self.splits().items()
-            },
+            "sharing": {name: about_split(split) for name, split in self.splits().items()},
         }
 
     @torch.no_grad()
@@ -213,6 +204,50 @@ def _origin(stages: Stages) -> str:
     words = {"from_source": "from the source", "in_part": "in part", "fresh": "fresh"}
     said = [f"{words[key]}: {', '.join(names)}" for key, names in stages.items() if names]
     return "".join(f"; {part}" for part in said)
+
+
+def start_from(
+    source: str, source_discriminator: str | None, generator: Generator, discriminator: Discriminator
+) -> None:
+    """Give a pair of networks the weights of a source with networks like them.
+
+    Args:
+        source: A run, a checkpoint or an exported file.
+        source_discriminator: Where that holds a generator alone, a file with its discriminator.
+        generator: Takes the averaged generator's weights.
+        discriminator: Takes the discriminator's.
+
+    Raises:
+        UserError: There is no such source, or its networks are others; the message says in what.
+    """
+    theirs = load_part("source", source, "generator"), _load_discriminator(source, source_discriminator)
+    for network, found in zip((generator, discriminator), theirs, strict=True):
+        if (mine := _written(network)) != (other := _written(found)):
+            raise UserError(
+                f"model.source {source} holds {_words(other, mine)} where model.game has "
+                f"{_words(mine, other)}; give model.game the source's networks"
+            )
+        network.load_state_dict(found.state_dict())
+
+
+def _written(network: Network) -> dict[str, Any]:
+    return {"class": type(network).__name__, **network.config["init_args"]}
+
+
+def _words(these: Mapping[str, Any], those: Mapping[str, Any]) -> str:
+    differing = [f"{key}={value}" for key, value in these.items() if key not in those or value != those[key]]
+    return f"{these['class']}({', '.join(word for word in differing if not word.startswith('class='))})"
+
+
+def about_split(split: Split) -> dict[str, Any]:
+    """How a network is divided, and what a domain owns of it, as ``results.json`` has it."""
+    return {
+        **split.network.config["sharing"],
+        "domain": split.domain_size,
+        "shared": split.shared_size,
+        "learn_ratio": split.learn_ratio,
+        "delta_bytes": split.delta_bytes,
+    }
 
 
 def sentence(split: Split) -> str:

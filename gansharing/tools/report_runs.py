@@ -81,9 +81,8 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Options that make the method, flat: the same for runs that differ in their seed or data alone."""
         data = {k: v for k, v in self.data.items() if k not in (*_DATA, *_PLACES)}
-        trainer = {
-            k: (self.config.get("trainer") or {}).get(k) for k in ("max_steps", "max_epochs", "precision")
-        }
+        given = self.config.get("trainer") or {}
+        trainer = {key: given.get(key) for key in ("max_steps", "max_epochs", "precision", "callbacks")}
         model = dict(self.config.get("model") or {})
         arguments = {k: _source(v) if k.startswith("source") else v for k, v in self.model.items()}
         return dict(
@@ -144,8 +143,10 @@ class Division:
 def read_runs(paths: Iterable[str]) -> list[Run]:
     """The runs in these folders; a folder that is no run itself stands for the runs in it.
 
+    A run that is named twice, however it is spelled, counts once.
+
     Raises:
-        UserError: A folder is missing, holds no run, or a damaged one; a run is named twice.
+        UserError: A folder is missing, holds no run, or a damaged one.
     """
     folders: list[Path] = []
     for path in map(Path, paths):
@@ -156,7 +157,10 @@ def read_runs(paths: Iterable[str]) -> list[Run]:
         if not inside:
             raise UserError(f"{path} holds no results.json, nor does a folder in it; name folders of runs")
         folders += inside
-    return [Run(folder) for folder in dict.fromkeys(folders)]
+    distinct: dict[Path, Path] = {}
+    for folder in folders:
+        distinct.setdefault(folder.resolve(), folder)
+    return [Run(folder) for folder in distinct.values()]
 
 
 def _mapping(path: Path, read: Any) -> dict[str, Any]:

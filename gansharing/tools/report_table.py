@@ -79,10 +79,22 @@ def check_protocols(runs: Sequence[Run]) -> None:
 
 
 def arrange(runs: Sequence[Run]) -> Rows:
-    """Sort runs into methods and columns: same options are one method, other seeds of which are one cell."""
+    """Sort runs into methods and columns: same options are one method, other seeds of which are one cell.
+
+    Raises:
+        UserError: Two runs of a method on the same data have the same seed: they are no two seeds.
+    """
     methods: dict[str, list[Run]] = {}
+    seeds: dict[tuple[str, str, int], Run] = {}
     for run in runs:
-        methods.setdefault(str(sorted(run.identity.items())), []).append(run)
+        options = str(sorted(run.identity.items()))
+        methods.setdefault(options, []).append(run)
+        twin = seeds.setdefault((options, run.data_key, run.seed), run)
+        if twin is not run:
+            raise UserError(
+                f"{twin.folder} and {run.folder} have the same options, data and seed {run.seed}, so they "
+                "are not two seeds: name one of them, or train one again with another --seed_everything"
+            )
     data = data_labels(runs)
     rows: Rows = {}
     for name, members in zip(method_labels(list(methods.values())), methods.values(), strict=True):

@@ -72,6 +72,37 @@ def test_domains_have_orders_and_streams_of_their_own(tmp_path: Path) -> None:
     assert batch["one"]["stream"] != batch["two"]["stream"]
 
 
+def test_a_domain_may_have_options_of_its_own(folder: Path) -> None:
+    domains: dict[str, str | dict[str, object]] = {
+        "large": {"path": str(folder / "large"), "fraction": 0.5, "crop": "center"},
+        "small": str(folder / "small"),
+    }
+    made = MultiDomainData(domains, batch_size=2, resolution=8, background="black")
+    made.setup()
+    large, small = made.members["large"], made.members["small"]
+    assert (len(large.train_set), len(small.train_set)) == (6, 5)
+    assert (large.recipe.crop, small.recipe.crop) == ("center", "none")
+    assert large.recipe.background == small.recipe.background == "black"
+    with pytest.raises(UserError, match="data.domains.large: 'resolution' is no option of a domain"):
+        MultiDomainData({"large": {"path": str(folder / "large"), "resolution": 8}})
+    with pytest.raises(UserError, match="data.domains.large has no path"):
+        MultiDomainData({"large": {"crop": "center"}})
+    with pytest.raises(UserError, match="domain large: fraction is 2"):
+        MultiDomainData({"large": {"path": str(folder / "large"), "fraction": 2}})
+
+
+def test_an_order_is_drawn_once_an_epoch_for_any_number_of_domains(tmp_path: Path) -> None:
+    for number in range(6):
+        write_images(tmp_path / f"domain{number}", count=8, size=8)
+    loader = data(tmp_path).train_dataloader()
+    orders = {}
+    for position in range(len(loader)):
+        loader.batch(position)
+        for name, one in loader.loaders.items():
+            assert one.order(0) is orders.setdefault(name, one.order(0))
+    assert len(orders) == 6
+
+
 def test_what_does_not_fit_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         MultiDomainData(str(tmp_path / "none"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gansharing.data import CachedImages, ResumableLoader
-from gansharing.data.loader import rank_share, sample_index, sample_order
+from gansharing.data.loader import rank_share, sample_order
 from gansharing.errors import UserError
 
 
@@ -29,11 +29,11 @@ def seen(loader: ResumableLoader) -> list[list[int]]:
 
 @given(st.integers(0, 2**40), st.integers(0, 5), st.integers(1, 60))
 def test_each_epoch_is_a_permutation_and_position_alone_decides(seed: int, epoch: int, count: int) -> None:
-    positions = range(epoch * count, (epoch + 1) * count)
-    drawn = [sample_index(seed, position, count) for position in positions]
+    drawn = sample_order(seed, epoch, count)
     assert sorted(drawn) == list(range(count))
-    sample_order.cache_clear()
-    assert [sample_index(seed, p, count) for p in reversed(positions)] == drawn[::-1]
+    loader = ResumableLoader(images(count), 1, seed=seed)
+    positions = range(epoch * count, (epoch + 1) * count)
+    assert [loader.indices(p)[0] for p in reversed(positions)] == drawn[::-1].tolist()
 
 
 def test_the_order_is_the_one_of_every_release() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from gansharing.cli import main
-from gansharing.data import ImageData, Recipe, ShardedImageData, open_source
+from gansharing.data import ImageData, MultiDomainData, Recipe, ShardedImageData, open_source
 from gansharing.data.shard_files import ShardedImages, read_index, write_shards
 from gansharing.data.shards import ShardLoader, deal
 from gansharing.errors import UserError
@@ -228,3 +229,48 @@ def test_nothing_half_written_is_left(folder: Path, tmp_path: Path) -> None:
     assert index.bad == [["1.png", "no image of a known format"]]
     with pytest.raises(UserError, match="is there already; name a new folder"):
         write_shards(source, recipe, tmp_path / "out", 2, 0.5)
+
+
+def test_a_domain_in_shards_beside_one_in_a_folder(folder: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    fill(lone, [f"{number}.png" for number in range(5)])
+    domains = {
+        "left": {"shards": str(folder / "shards"), "reference": str(folder / "images")},
+        "right": str(lone),
+    }
+    made = MultiDomainData(domains, batch_size=4, resolution=RESOLUTION, num_workers=0, seed=7)
+    made.setup()
+    assert len(made.references["left"]) == COUNT and made.resolution == RESOLUTION
+    whole = made.train_dataloader()
+    assert len(whole) == -(-COUNT // 4)
+    numbers = [int(i) for position in range(11) for i in whole.batch(position)["left"]["index"]]
+    assert sorted(numbers[:COUNT]) == sorted(numbers[COUNT:]) == list(range(COUNT))
+    # Of two processes of the domain each has shards of its own: three of six.
+    halves = [made.members["left"].loader(rank, deal(6, 1, 2)) for rank in range(2)]
+    seen = [
+        {int(i) for p in range(9) for i in half.images.batch(half.indices(p))["index"]} for half in halves
+    ]
+    assert not seen[0] & seen[1] and seen[0] | seen[1] == set(range(COUNT))
+
+
+def test_other_domains_processes_need_no_shards(folder: Path, tmp_path: Path) -> None:
+    index = read_index(folder / "shards")
+    bare = replace(index, folder=tmp_path)
+    away = ShardLoader(bare, deal(6, 1, 1), 4, reads=False)
+    here = ShardLoader(index, deal(6, 1, 1), 4)
+    assert len(away) == len(here) and away.state_dict() == here.state_dict()
+    with pytest.raises(UserError, match="000000.tar"):
+        ShardLoader(bare, deal(6, 1, 1), 4)
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"crop": "center"}, "domain left: 'crop' is no option of a domain in shards"),
+        ({}, "domain left: its shards hold images of 8 px, data.resolution is 16"),
+    ],
+)
+def test_what_does_not_fit_a_domain_in_shards(folder: Path, own: dict[str, str], said: str) -> None:
+    shards = {"shards": str(folder / "shards"), "reference": str(folder / "images")}
+    with pytest.raises(UserError, match=said):
+        MultiDomainData({"left": shards | own}, resolution=16)

@@ -19,11 +19,22 @@ from tests.cli.program import TINY
 
 
 class KeepWeights(Callback):
-    """Writes this process's weights and random state when training ends: ``rank0.safetensors``, ..."""
+    """Writes this process's weights and random state when training ends: ``rank0.safetensors``, ...
+
+    Of a resumed run also whether the checkpoint's file was mapped, on loading and at the end.
+    """
+
+    def __init__(self) -> None:
+        self.mapped: list[bool] = []
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.mapped.append("last.ckpt" in Path("/proc/self/maps").read_text())
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         state = {name: value.contiguous().clone() for name, value in pl_module.state_dict().items()}
         state["random"] = torch.get_rng_state()
+        if self.mapped:
+            state["mapped"] = torch.tensor([*self.mapped, "last.ckpt" in Path("/proc/self/maps").read_text()])
         save_file(state, Path(trainer.default_root_dir) / f"rank{trainer.global_rank}.safetensors")
 
 

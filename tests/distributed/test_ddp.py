@@ -75,6 +75,7 @@ def test_processes_started_by_a_scheduler(images: Path, tmp_path: Path) -> None:
     for rank in range(2):
         whole, parts = weights(tmp_path / "whole", rank), weights(tmp_path / "parts", rank)
         assert all(torch.equal(whole[name], parts[name]) for name in whole)
+        assert parts["mapped"].tolist() == [True, False]  # the optimisers too hold copies
     checkpoints = [
         torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)
         for name in ("whole", "parts")
@@ -123,3 +124,13 @@ def test_the_program_starts_its_processes_itself(images: Path, tmp_path: Path) -
     assert results(tmp_path / "run")["status"] == "finished"
     names = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
     assert names == {"best.ckpt", "last.ckpt"}
+
+
+def test_torchrun_starts_the_processes(images: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "runs/x"
+    torchrun = ("torch.distributed.run", "--nproc_per_node", 2, "--master_port", free_port())
+    finish(start(*torchrun, "-m", "gansharing", *command(str(images), run_folder)))
+    assert_ranks_agree(run_folder)
+    found = results(run_folder)
+    assert (found["status"], found["world_size"]) == ("finished", 2)
+    assert [path.name for path in run_folder.parent.iterdir()] == ["x"]

@@ -11,12 +11,13 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from gansharing.checkpoints import save_network
 from gansharing.errors import UserError
 from gansharing.networks import DCGANDiscriminator, DCGANGenerator
 from gansharing.objectives import R1
 from gansharing.seeds import stream_seed
 from gansharing.setups import Adversarial, MultiDomain
-from gansharing.sharing import Full, LayerWise, WidthWise, split_of
+from gansharing.sharing import Full, LayerWise, WidthWise, merged, split_of
 from tests.support import quiet_trainer
 
 NAMES = ["left", "middle", "right"]
@@ -204,6 +205,32 @@ def test_orders_of_the_game(tmp_path: Path, options: dict[str, Any]) -> None:
 def test_what_does_not_fit_is_said(make: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         make()
+
+
+def test_all_domains_start_from_a_source(tmp_path: Path) -> None:
+    generator, discriminator = nets()
+    with torch.no_grad():
+        for parameter in [*generator.parameters(), *discriminator.parameters()]:
+            parameter.add_(torch.randn_like(parameter))
+    whole, judge = str(tmp_path / "g.safetensors"), str(tmp_path / "d.safetensors")
+    save_network(generator, whole, "generator")
+    save_network(discriminator, judge, "discriminator")
+    setup = MultiDomain(
+        game(), NAMES, WidthWise(0.4), LayerWise(["to_score"]), source=whole, source_discriminator=judge
+    )
+    for name in NAMES:
+        found = setup.generator[name], setup.discriminator[name]
+        for network, source in zip(found, (generator, discriminator), strict=True):
+            state = merged(network).state_dict()
+            assert state.keys() == source.state_dict().keys()
+            assert all(torch.equal(state[key], value) for key, value in source.state_dict().items())
+    assert setup.trained(0) and setup.about()["source"] == whole
+    with pytest.raises(UserError, match=r"model.source .*g.safetensors holds a generator alone"):
+        MultiDomain(game(), NAMES, WidthWise(0.4), source=whole)
+    other = Adversarial(DCGANGenerator(SIDE, 6, base_channels=8), nets()[1])
+    said = r"holds DCGANGenerator\(base_channels=4\) where model.game has DCGANGenerator\(base_channels=8\)"
+    with pytest.raises(UserError, match=said):
+        MultiDomain(other, NAMES, WidthWise(0.4), source=whole, source_discriminator=judge)
 
 
 def test_a_batch_that_does_not_divide(tmp_path: Path) -> None:

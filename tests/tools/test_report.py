@@ -269,6 +269,31 @@ def test_methods_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert tables((tmp_path / "out.md").read_text())["Best FID"].keys() == {"demo (lr=1)", "demo (lr=2)"}
 
 
+def test_a_run_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_run(tmp_path / "runs" / "demo-001", [5.0])
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    out = ok("runs/demo-001", folder, "runs/../runs/demo-001/", "runs", "link", "--out", "out.md")
+    assert out.startswith("1 runs, 1 methods")
+    row = tables(Path("out.md").read_text())["cats"]["demo"]
+    assert (row["seeds"], row["best FID"]) == ("0", "5 (one seed)")
+
+
+def test_the_same_seed_twice_is_no_second_seed(tmp_path: Path) -> None:
+    for number, seed in enumerate((0, 1, 0), 1):
+        write_run(tmp_path / f"demo-00{number}", [5.0 + number / 100], seed=seed)
+    done = run("report", tmp_path, "--out", tmp_path / "out.html")
+    assert done.code == 2 and done.err.count("\n") == 1 and not list(tmp_path.glob("out*"))
+    for said in ("demo-001 and", "demo-003 have", "seed 0", "name one of them", "--seed_everything"):
+        assert said in done.err
+    ok(tmp_path / "demo-001", tmp_path / "demo-002", "--out", tmp_path / "out.md")
+    assert tables((tmp_path / "out.md").read_text())["cats"]["demo"]["seeds"] == "0, 1"
+    # The same seed on other data, or with other options, is another cell.
+    write_run(tmp_path / "dogs-001", [5.0], path="dogs")
+    write_run(tmp_path / "fast-001", [5.0], lr=2)
+    ok(*(tmp_path / f"{name}-001" for name in ("demo", "dogs", "fast")), "--out", tmp_path / "out.md")
+
+
 def test_a_real_run_is_read(tmp_path: Path) -> None:
     images = write_images(tmp_path / "photos", count=16)
     folder = tmp_path / "runs" / "tiny-s0"
